@@ -1,4 +1,4 @@
-"""Every error this package raises: one class per different next step of the caller. Imports nothing of ours.
+"""Every error this package raises: one class per different next step of the caller. Touches nothing.
 
 EksTokenError
 ├── MalformedTokenError          not a token at all: paste or encode it again
@@ -112,3 +112,12 @@ class UnknownRegionError(EksTokenError):
 
 class InvalidArnError(EksTokenError, ValueError):
     """The text is not the ARN of a role, user, root, assumed role or federated user in a known partition."""
+
+
+_PRINTABLE_LENGTH = 60
+
+
+def printable(text: object) -> str:
+    """Hostile text for a message: quoted, ASCII, cut at 60 characters; what would steer a terminal is escaped."""
+    shown = str(text)
+    return ascii(shown if len(shown) <= _PRINTABLE_LENGTH else shown[: _PRINTABLE_LENGTH - 3] + "...")
