@@ -17,6 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 # Host bytes below 0x80 that Go takes unescaped: RFC 3986 unreserved and sub-delims, plus :[]<>" (url.shouldEscape).
 _HOST = re.compile(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:\[\]<>\"\x80-\xff]|%25|%[89A-Fa-f][0-9A-Fa-f])*")
+_ZONE_ESCAPED = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:\[\]<>\" %]")
 _PORT = re.compile(r"(?::[0-9]*)?")
 _USERINFO = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 _MAX_PARAMETERS = 10_000  # GODEBUG urlmaxqueryparams, the default since Go 1.25.6
@@ -138,13 +139,21 @@ def _parse_ip_literal(host: str) -> str:
     if not _PORT.fullmatch(port):
         raise UrlError("the port is not a number")
     address, percent, zone = literal.partition("%25")
-    if not _HOST.fullmatch(address) or _BAD_ESCAPE.search(zone) or (percent and not zone):
+    if not _HOST.fullmatch(address) or not _is_zone(zone) or (percent and not zone):
         raise UrlError("invalid IP literal in the host")
     try:
         ipaddress.IPv6Address(unescape(address))
     except ValueError:
         raise UrlError("invalid IP literal in the host") from None
     return unescape(host)
+
+
+def _is_zone(zone: str) -> bool:
+    """Mode encodeZone: what a host may have, and escapes of that, of a blank and of a percent sign."""
+    if _BAD_ESCAPE.search(zone):
+        return False
+    escaped = all(_ZONE_ESCAPED.match(chr(int(match[1], 16))) for match in _ESCAPE.finditer(zone))
+    return escaped and _HOST.fullmatch(_ESCAPE.sub("", zone)) is not None
 
 
 def _check_userinfo(userinfo: str) -> None:

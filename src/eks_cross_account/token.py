@@ -318,7 +318,8 @@ def _quote(text: str) -> str:
 
 
 def _canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
-    return "&".join(sorted(f"{_quote(name)}={_quote(value)}" for name, value in parameters))
+    quoted = sorted((_quote(name), _quote(value)) for name, value in parameters)
+    return "&".join([f"{name}={value}" for name, value in quoted])
 
 
 def _signature(  # noqa: PLR0913 - the parts that SigV4 signs, in its order
