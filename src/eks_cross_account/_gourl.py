@@ -45,6 +45,7 @@ def parse(raw: str) -> Url:
     url, _, fragment = raw.partition("#")
     if _CONTROL.search(url):
         raise UrlError("control character in the URL")
+    _check_escapes(fragment)
     if url == "*":
         return Url("", "", False, "*", "")
     scheme, rest = _split_scheme(url)
@@ -62,9 +63,7 @@ def parse(raw: str) -> Url:
     host = _parse_host(scheme, host)
     if at:
         _check_userinfo(userinfo)
-    path = unescape(rest)
-    _check_escapes(fragment)
-    return Url(scheme, host, bool(at), path, query)
+    return Url(scheme, host, bool(at), unescape(rest), query)
 
 
 def parse_query(query: str) -> tuple[list[tuple[str, str]], bool]:

@@ -1,0 +1,276 @@
+"""Where credentials come from: sources, and role hops over STS AssumeRole. Touches botocore, and STS for the hops.
+
+A source is a function that returns frozen credentials; it builds a new session each time and throws it away, so that
+botocore's own refreshing never runs (facts/ecosystem 0.6). botocore is imported inside the functions: the room's
+types must cost nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account import endpoints
+from eks_cross_account.errors import (
+    AssumeRoleError,
+    CredentialsError,
+    CredentialsUnavailableError,
+    StsUnavailableError,
+    UnknownRegionError,
+    printable,
+)
+
+if TYPE_CHECKING:
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
+
+_ROLE_ARN = re.compile(r"arn:([a-z-]{3,20}):iam::(\d{12}):role/([\x21-\x7e]{1,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
+_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)  # STS AssumeRole, RoleSessionName
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS AssumeRole, ExternalId
+_DEFAULT_SESSION_NAME = "eks-cross-account"
+_MINIMUM_DURATION, _MAXIMUM_DURATION = 900, 43_200  # seconds, STS AssumeRole, DurationSeconds
+_TRANSIENT = frozenset(
+    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure", "SlowDown"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenCredentials:
+    """One set of AWS credentials at one moment. ``expiration``: aware UTC, None for keys that do not expire."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expiration: datetime | None = None
+
+    def __repr__(self) -> str:
+        until = "no expiration" if self.expiration is None else f"until {self.expiration:%Y-%m-%dT%H:%M:%SZ}"
+        return f"FrozenCredentials(...{self.access_key[-4:]}, {until})"
+
+
+CredentialSource = Callable[[], FrozenCredentials]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleHop:
+    """One AssumeRole: the role, and what is said to STS about the session.
+
+    ``duration``: a timedelta or seconds, 15 min to 12 h (STS allows 1 h for a role assumed from a role).
+    ``tags``: a mapping or pairs. ``policy``: a session policy as JSON text. Raises CredentialsError for values that
+    STS cannot take, before anything is sent.
+    """
+
+    role_arn: str
+    session_name: str | None = None
+    external_id: str | None = None
+    duration: timedelta | int | None = None
+    tags: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    transitive_tag_keys: Iterable[str] = ()
+    policy: str | None = None
+    source_identity: str | None = None
+
+    def __post_init__(self) -> None:
+        match = _ROLE_ARN.fullmatch(self.role_arn) if isinstance(self.role_arn, str) else None
+        if match is None or match[1] not in endpoints.partition_names():
+            raise CredentialsError(
+                f"{printable(self.role_arn)} is not the ARN of an IAM role: expected "
+                "arn:aws:iam::<12 digits>:role/<path and name>"
+            )
+        _check(self.session_name, _SESSION_NAME, "session name", "2 to 64 letters, digits and +=,.@-_")
+        _check(self.external_id, _EXTERNAL_ID, "external id", "2 to 1224 letters, digits and +=,.@:/-_")
+        _check(self.source_identity, _SESSION_NAME, "source identity", "2 to 64 letters, digits and +=,.@-_")
+        pairs = self.tags.items() if isinstance(self.tags, Mapping) else self.tags
+        object.__setattr__(self, "tags", tuple((str(key), str(value)) for key, value in pairs))
+        object.__setattr__(self, "transitive_tag_keys", tuple(self.transitive_tag_keys))
+        object.__setattr__(self, "duration", _whole_duration(self.duration))
+
+    def request(self) -> dict[str, Any]:
+        """The parameters of AssumeRole, as botocore takes them (its types, hence Any)."""
+        duration = self.duration
+        parameters = {
+            "RoleArn": self.role_arn,
+            "RoleSessionName": self.session_name or _DEFAULT_SESSION_NAME,
+            "ExternalId": self.external_id,
+            "DurationSeconds": int(duration.total_seconds()) if isinstance(duration, timedelta) else duration,
+            "Tags": [{"Key": key, "Value": value} for key, value in tuple(self.tags)],
+            "TransitiveTagKeys": list(self.transitive_tag_keys),
+            "Policy": self.policy,
+            "SourceIdentity": self.source_identity,
+        }
+        return {name: value for name, value in parameters.items() if value}
+
+
+def assume_roles(
+    source: CredentialSource,
+    hops: Iterable[RoleHop],
+    *,
+    region: str,
+    session: Any = None,  # noqa: ANN401 - a boto3 or botocore session, neither of which has types
+) -> CredentialSource:
+    """A source that assumes the roles one after the other, starting with ``source``'s credentials. Does no I/O yet.
+
+    AssumeRole goes to the STS of ``region`` (the caller's: a private network has one VPC endpoint) under the endpoint,
+    proxy, CA and retry settings of ``session`` or, without one, of the environment and the AWS configuration file.
+    Its expiration is the earliest of the chain's. The source raises AssumeRoleError, StsUnavailableError and what
+    ``source`` raises.
+    """
+    chain = tuple(hops)
+    endpoints.partition_of(region)
+
+    def fetch() -> FrozenCredentials:
+        credentials = source()
+        for number, hop in enumerate(chain, start=1):
+            credentials = _assume(credentials, hop, f"hop {number} of {len(chain)}", number, region, session)
+        return credentials
+
+    return fetch if chain else source
+
+
+def session_source(session: Any = None, *, profile: str | None = None) -> CredentialSource:  # noqa: ANN401 - as above
+    """A source that reads the credentials of a session, or of a new one by AWS's default chain (and ``profile``).
+
+    Raises CredentialsUnavailableError when there are none.
+    """
+
+    def fetch() -> FrozenCredentials:
+        return freeze(_botocore_session(session, profile), profile=profile)
+
+    return fetch
+
+
+def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  # noqa: ANN401 - as above
+    """The session's credentials at this moment, with their expiration where botocore knows one."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    try:
+        credentials = session.get_credentials()
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from error.with_traceback(None)
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
+        where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
+        raise CredentialsUnavailableError(f"no AWS credentials were found ({where})")
+    # _expiry_time is private, and the only place where botocore keeps it: absent means "do not know"
+    expiration = getattr(credentials, "_expiry_time", None)
+    return FrozenCredentials(frozen.access_key, frozen.secret_key, frozen.token, expiration)
+
+
+def region_of_session(session: Any) -> str | None:  # noqa: ANN401 - as above
+    """The region that the session is configured for (argument, AWS_DEFAULT_REGION, profile), if any."""
+    region = session.get_config_variable("region") if hasattr(session, "get_config_variable") else session.region_name
+    return region or None
+
+
+def botocore_session(session: Any = None, *, profile: str | None = None) -> Any:  # noqa: ANN401 - as above
+    """The botocore session inside a boto3 one, the session itself, or a new one. Raises CredentialsUnavailableError."""
+    return _botocore_session(session, profile)
+
+
+def client(session: Any, service: str, region: str, credentials: FrozenCredentials) -> Any:  # noqa: ANN401 - botocore's
+    """A client of ``service`` with exactly these credentials and the session's other settings; short timeouts.
+
+    For STS always a regional endpoint: old botocore would take the global one (facts/ecosystem 0.7), whose session
+    tokens opt-in regions refuse.
+    """
+    from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    default = session.get_default_client_config()
+    config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    if default is not None:
+        config = config.merge(default)
+    keys = {
+        "aws_access_key_id": credentials.access_key,
+        "aws_secret_access_key": credentials.secret_key,
+        "aws_session_token": credentials.token,
+    }
+    made = session.create_client(service, region_name=region, config=config, **keys)
+    if service == "sts" and made.meta.endpoint_url == f"https://{endpoints.GLOBAL_STS_HOST}":
+        url = f"https://{endpoints.sts_host(region)}"
+        made = session.create_client(service, region_name=region, config=config, endpoint_url=url, **keys)
+    return made
+
+
+def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
+    credentials: FrozenCredentials,
+    hop: RoleHop,
+    place: str,
+    number: int,
+    region: str,
+    session: Any,  # noqa: ANN401 - as above
+) -> FrozenCredentials:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    try:
+        answer = client(_botocore_session(session, None), "sts", region, credentials).assume_role(**hop.request())
+    except ClientError as error:
+        raise _refused(error, hop, place, number) from error.with_traceback(None)
+    except (BotoCoreError, ValueError) as error:
+        raise StsUnavailableError(
+            f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: {error}"
+        ) from error.with_traceback(None)
+    granted = answer["Credentials"]
+    return FrozenCredentials(
+        granted["AccessKeyId"],
+        granted["SecretAccessKey"],
+        granted["SessionToken"],
+        _earliest(granted["Expiration"], credentials.expiration),
+    )
+
+
+def _refused(error: Any, hop: RoleHop, place: str, number: int) -> Exception:  # noqa: ANN401 - botocore's ClientError
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    retryable = code in _TRANSIENT or status >= 500  # noqa: PLR2004 - HTTP
+    text = f"AssumeRole of {hop.role_arn} ({place}) was refused: {code}: {message}"
+    if code == "AccessDenied":
+        text += f" (external id sent: {'yes' if hop.external_id else 'no'})"
+    return AssumeRoleError(
+        text, role_arn=hop.role_arn, code=code, aws_message=message, hop=number, retryable=retryable
+    )
+
+
+def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401 - as above
+    if session is not None:
+        return getattr(session, "_session", session)  # boto3 keeps botocore's there; it has no public name
+    import botocore.session  # noqa: PLC0415 - heavy, only where AWS is asked
+    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415 - as above
+
+    made = botocore.session.Session(profile=profile)
+    try:
+        made.get_scoped_config()
+    except ProfileNotFound as error:
+        raise CredentialsUnavailableError(f"AWS profile: {error}") from error.with_traceback(None)
+    return made
+
+
+def find_region(region: str | None, session: Any, environ: Mapping[str, str]) -> str:  # noqa: ANN401 - as above
+    """The region to sign for: argument, AWS_REGION, the session's own. Raises UnknownRegionError, never guesses."""
+    found = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or region_of_session(session)
+    if not found:
+        raise UnknownRegionError(
+            "no region: pass region= (--region), set AWS_REGION or AWS_DEFAULT_REGION, or give the AWS profile one"
+        )
+    endpoints.partition_of(found)
+    return found
+
+
+def _earliest(first: datetime, second: datetime | None) -> datetime:
+    return first if second is None else min(first, second)
+
+
+def _whole_duration(duration: timedelta | int | None) -> timedelta | None:
+    if duration is None:
+        return None
+    whole = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+    if not _MINIMUM_DURATION <= whole.total_seconds() <= _MAXIMUM_DURATION:
+        raise CredentialsError(f"a role session lasts 15 min to 12 h, not {whole}")
+    return whole
+
+
+def _check(value: str | None, grammar: re.Pattern[str], what: str, expected: str) -> None:
+    if value is not None and not grammar.fullmatch(value):
+        raise CredentialsError(f"{printable(value)} cannot be a {what}: expected {expected}")
