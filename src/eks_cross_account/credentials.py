@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eks_cross_account import endpoints
 from eks_cross_account.errors import (
@@ -22,8 +22,6 @@ from eks_cross_account.errors import (
     UnknownRegionError,
     printable,
 )
-
-if TYPE_CHECKING:
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
 

@@ -65,6 +65,11 @@ def sts_host(region: str, *, fips: bool = False, dual_stack: bool = False) -> st
     return host
 
 
+def sts_hosts(region: str) -> tuple[str, ...]:
+    """The names that the SDKs resolve for STS of this region: plain, FIPS, dual-stack, both."""
+    return _sdk_hosts(region)
+
+
 def region_of_sts_host(host: str) -> str | None:
     """The region a request to this STS host is signed for; None where the host is none that ``sts_host`` builds."""
     if host == GLOBAL_STS_HOST:
