@@ -6,7 +6,7 @@ client needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
@@ -27,7 +27,7 @@ class Cluster:
 
     name: str
     endpoint: str
-    certificate_authority: str
+    certificate_authority: str = field(repr=False)
     arn: str = ""
     status: str = ""
     version: str = ""

@@ -101,6 +101,19 @@ class RoleHop:
         return {name: value for name, value in parameters.items() if value}
 
 
+def role_chain(
+    role_arn: str | None, external_id: str | None, session_name: str | None, role_hops: Iterable[RoleHop] | None
+) -> tuple[RoleHop, ...]:
+    """The hops that these arguments mean: one role with its ``external_id`` and ``session_name``, or hops, or none."""
+    if role_arn is not None and role_hops is not None:
+        raise ValueError("role_arn and role_hops are two ways to say the same: give one")
+    if role_arn is None and (external_id is not None or session_name is not None):
+        raise ValueError("external_id and session_name belong to a role_arn, which is missing")
+    if role_arn is None:
+        return tuple(role_hops or ())
+    return (RoleHop(role_arn, session_name=session_name, external_id=external_id),)
+
+
 def assume_roles(
     source: CredentialSource,
     hops: Iterable[RoleHop],
@@ -247,13 +260,18 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
 
 def find_region(region: str | None, session: Any, environ: Mapping[str, str]) -> str:  # noqa: ANN401 - as above
     """The region to sign for: argument, AWS_REGION, the session's own. Raises UnknownRegionError, never guesses."""
-    found = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or region_of_session(session)
+    found = region or caller_region(session, environ)
     if not found:
         raise UnknownRegionError(
             "no region: pass region= (--region), set AWS_REGION or AWS_DEFAULT_REGION, or give the AWS profile one"
         )
     endpoints.partition_of(found)
     return found
+
+
+def caller_region(session: Any, environ: Mapping[str, str]) -> str | None:  # noqa: ANN401 - as above
+    """The region that the caller itself is configured for; AssumeRole goes there, not to the cluster's region."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or region_of_session(session)
 
 
 def _earliest(first: datetime, second: datetime | None) -> datetime:

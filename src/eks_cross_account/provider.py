@@ -14,7 +14,9 @@ from eks_cross_account.credentials import (
     RoleHop,
     assume_roles,
     botocore_session,
+    caller_region,
     find_region,
+    role_chain,
     session_source,
 )
 from eks_cross_account.token import EksToken, encode_token, presign
@@ -64,16 +66,11 @@ def get_token(  # noqa: PLR0913 - the one-liner: every flag of the command `toke
     either the token is that of the session's own credentials. Raises ClusterError, UnknownRegionError,
     CredentialsUnavailableError, AssumeRoleError, StsUnavailableError, CredentialsError.
     """
-    if role_arn is not None and role_hops is not None:
-        raise ValueError("role_arn and role_hops are two ways to say the same: give one")
     if session is not None and profile is not None:
         raise ValueError("a session has its profile already: give one of session and profile")
-    if role_arn is None and (external_id is not None or session_name is not None):
-        raise ValueError("external_id and session_name belong to a role_arn, which is missing")
-    hops = tuple(role_hops or ())
-    if role_arn is not None:
-        hops = (RoleHop(role_arn, session_name=session_name, external_id=external_id),)
+    hops = role_chain(role_arn, external_id, session_name, role_hops)
     used = botocore_session(session, profile=profile)
     found = find_region(region, used, os.environ)
-    credentials = assume_roles(session_source(used, profile=profile), hops, region=found, session=used)()
+    source = session_source(used, profile=profile)
+    credentials = assume_roles(source, hops, region=caller_region(used, os.environ) or found, session=used)()
     return mint(credentials, cluster_name=cluster_name, region=found, now=utc_now())

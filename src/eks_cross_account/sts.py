@@ -157,7 +157,7 @@ def _reason(error: BaseException) -> str:
     inner = getattr(error, "reason", None)
     seen = inner if isinstance(inner, BaseException) else error
     kinds = (
-        (urllib3.exceptions.ProxyError, "the proxy refused or is not there (HTTPS_PROXY)"),
+        (urllib3.exceptions.ProxyError, "the proxy is not there, refused, or cut the connection (HTTPS_PROXY)"),
         (urllib3.exceptions.ConnectTimeoutError, "no connection in time (is there a route, or a VPC endpoint?)"),
         (urllib3.exceptions.ReadTimeoutError, "connected, but no answer in time"),
         (urllib3.exceptions.SSLError, "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has"),

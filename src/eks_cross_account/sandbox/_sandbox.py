@@ -367,7 +367,8 @@ class Sandbox:
         for fault in faults:
             early = await self._meet(fault, service, request)
             if early is not None:
-                self._record(operation, received, early.status, "", "", "")
+                code = THROTTLED[service][1] if fault.kind == "throttle" else ""
+                self._record(operation, received, early.status, code, "", "")
                 return early
         with self._lock:
             answer = self._aws.answer(service, received, region=region, now=self.clock.now())

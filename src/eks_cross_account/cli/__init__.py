@@ -1,0 +1,7 @@
+"""The command ``eks-token-check``: parse, gather, judge, render, exit code. Prints and exits; nothing else here does."""
+
+from __future__ import annotations
+
+from eks_cross_account.cli._main import main
+
+__all__ = ["main"]

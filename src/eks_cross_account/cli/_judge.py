@@ -1,0 +1,160 @@
+"""``check``, ``decode`` and ``verify``: gather, judge, render."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account import endpoints
+from eks_cross_account.cli._main import FAILED, OK, UsageError, role_hops
+from eks_cross_account.errors import MalformedTokenError, UnknownRegionError, printable
+from eks_cross_account.rules import Violation, violations
+from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
+
+if TYPE_CHECKING:
+    import argparse
+
+_SCHEMA = "eks-token-check/1"
+_INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
+
+
+def check(options: argparse.Namespace) -> int:
+    """The whole ladder."""
+    from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only for this command
+
+    hops = role_hops(options)
+    try:
+        report = diagnose(
+            cluster_name=options.cluster_name, region=options.region, role_hops=hops, profile=options.profile
+        )
+    except UnknownRegionError as error:  # none given and none configured
+        raise UsageError(str(error)) from None
+    sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
+    return report.exit_code
+
+
+def decode(options: argparse.Namespace) -> int:
+    """What is in the token, and every rule it breaks."""
+    text = _read_token(options.file)
+    try:
+        decoded: DecodedToken | None = decode_token(text)
+    except MalformedTokenError:
+        decoded = None  # the violation says why
+    now = datetime.now(UTC)
+    broken = violations(text, now=now, partition=_partition(options.region, decoded), region=options.region)
+    if options.output == "json":
+        _print_json("decode", token=_token_fields(decoded), violations=[asdict(violation) for violation in broken])
+    else:
+        sys.stdout.write(_decode_text(decoded, broken, now))
+    return FAILED if broken else OK
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Whom STS says the token belongs to."""
+    from eks_cross_account.diagnosis.checks import identity_dict  # noqa: PLC0415 - heavier than `decode` needs
+    from eks_cross_account.sts import verify_token  # noqa: PLC0415 - as above
+
+    text = _read_token(options.file)
+    region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    identity = identity_dict(verify_token(text, cluster_name=options.cluster_name, region=region))
+    if options.output == "json":
+        _print_json("verify", identity=identity)
+    else:
+        width = max(map(len, identity))
+        sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in identity.items()))
+    return OK
+
+
+def _read_token(file: str) -> str:
+    """The token in a file or on stdin: one line, or the ExecCredential that a plugin printed."""
+    if file == "-":
+        raw = sys.stdin.buffer.read(_INPUT_LIMIT)
+    else:
+        try:
+            with Path(file).open("rb") as opened:
+                raw = opened.read(_INPUT_LIMIT)
+        except OSError as error:
+            raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+    text = raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise UsageError("there is no token: give it on stdin, or name a file (tokens are never arguments)")
+    return _token_of_exec_credential(text) or text
+
+
+def _token_of_exec_credential(text: str) -> str | None:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(text)["status"]["token"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(found, str):
+        return None
+    print("read status.token of the ExecCredential", file=sys.stderr)
+    return found
+
+
+def _partition(region: str | None, decoded: DecodedToken | None) -> str:
+    """The partition to judge for: the region's, else the one that the token itself is for."""
+    try:
+        return endpoints.partition_of(region or (decoded.region if decoded and decoded.region else ""))
+    except UnknownRegionError:
+        return "aws"
+
+
+def _token_fields(decoded: DecodedToken | None) -> dict[str, Any] | None:
+    if decoded is None:
+        return None
+    fields = asdict(decoded)
+    for name in ("issued_at", "expiration"):
+        fields[name] = None if fields[name] is None else _iso(fields[name])
+    return {**fields, "signed_headers": list(decoded.signed_headers)}
+
+
+def _decode_text(decoded: DecodedToken | None, broken: tuple[Violation, ...], now: datetime) -> str:
+    lines = ["decoded, NOT verified: whose it is only STS can say (eks-token-check verify)"]
+    if decoded is not None:
+        rows = {
+            "sts host": _or_unreadable(decoded.sts_host),
+            "region": _or_unreadable(decoded.region),
+            "access key id": _or_unreadable(decoded.access_key_id),
+            "credential scope": _or_unreadable(decoded.credential_scope),
+            "issued at": _moment(decoded.issued_at, now),
+            "expiration": _moment(decoded.expiration, now),
+            "expires in": f"{_or_unreadable(decoded.expires_in)} (X-Amz-Expires; the verifier counts 15 min from the date)",
+            "signed headers": ";".join(decoded.signed_headers),
+            "session token": "yes" if decoded.has_session_token else "no",
+            "size": f"{decoded.size_bytes} of {MAX_BYTES} bytes",
+        }
+        lines += [f"  {name:<17} {value}" for name, value in rows.items()]
+    else:
+        lines = ["this cannot be read as a token"]
+    lines.append("breaks no rule" if not broken else f"breaks {len(broken)} rule{'s' if len(broken) > 1 else ''}:")
+    for violation in broken:
+        lines += [f"  {violation.rule} ({violation.judge}): {violation.message}", f"      {violation.remedy}"]
+    return "\n".join(lines) + "\n"
+
+
+def _or_unreadable(value: object) -> str:
+    return "(missing or unreadable)" if value is None else str(value)
+
+
+def _moment(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return _or_unreadable(None)
+    seconds = round((moment - now).total_seconds())
+    away = f"{abs(seconds) // 60} min {abs(seconds) % 60} s"
+    return f"{_iso(moment)} ({f'in {away}' if seconds > 0 else f'{away} ago'})"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _print_json(command: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"schema": _SCHEMA, "command": command, **fields}, indent=2) + "\n")

@@ -1,0 +1,197 @@
+"""Arguments in, exit code out: the parser, the choice of the command, and the one place where errors become text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from eks_cross_account import endpoints
+from eks_cross_account._version import __version__
+from eks_cross_account.errors import (
+    ClusterError,
+    CredentialsError,
+    EksTokenError,
+    StsUnavailableError,
+    UnknownRegionError,
+    printable,
+)
+from eks_cross_account.token import check_cluster_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eks_cross_account.credentials import RoleHop
+
+OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
+_COMMANDS = ("check", "decode", "verify", "token", "sandbox")
+_DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
+
+
+class UsageError(Exception):
+    """The arguments cannot be meant: exit code 2."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code. Never a traceback for bad input, a refusal, or Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parse(given)
+        code = _command(options.command)(options)
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse: --help, --version, usage
+        return stop.code if isinstance(stop.code, int) else USAGE
+    except UsageError as error:
+        return _fail(str(error), USAGE)
+    except EksTokenError as error:
+        return _fail(str(error), _exit_code(error, given))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return FAILED
+    return code
+
+
+def _exit_code(error: EksTokenError, given: list[str]) -> int:
+    """3 where a question could not be asked; the command ``token`` has one failure only, as exec plugins do."""
+    asked = isinstance(error, StsUnavailableError | UnknownRegionError)
+    return UNKNOWN if asked and "token" not in given[:1] else FAILED
+
+
+def _fail(message: str, code: int) -> int:
+    shown = " ".join(message.split())
+    print(f"eks-token-check: {shown}", file=sys.stderr)
+    return code
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """The command's function, from its own module: `token` must not pay for the imports of `check`."""
+    if name == "token":
+        from eks_cross_account.cli import _token  # noqa: PLC0415 - see above
+
+        return _token.token
+    if name == "sandbox":
+        from eks_cross_account.cli import _sandbox  # noqa: PLC0415 - see above
+
+        return _sandbox.sandbox
+    from eks_cross_account.cli import _judge  # noqa: PLC0415 - see above
+
+    return {"check": _judge.check, "decode": _judge.decode, "verify": _judge.verify}[name]
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    if not arguments or (arguments[0] not in _COMMANDS and arguments[0] not in {"-h", "--help", "--version"}):
+        if arguments and not arguments[0].startswith("-"):
+            raise UsageError(f"there is no command {printable(arguments[0])}; there are: {', '.join(_COMMANDS)}")
+        arguments = ["check", *arguments]
+    return _parser().parse_args(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    check = _add(commands, "check", "the whole ladder: credentials, role hops, cluster, token, identity (the default)")
+    _add_cluster(check, required=True)
+    _add_credentials(check)
+    _add_output(check)
+
+    decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
+    _add_token(decode)
+    decode.add_argument("--region", type=_region, help="the cluster's; default: the token's own host says the partition")
+    _add_output(decode)
+
+    verify = _add(commands, "verify", "ask STS whom a token belongs to")
+    _add_token(verify)
+    _add_cluster(verify, required=True)
+    _add_output(verify)
+
+    token = _add(commands, "token", "an ExecCredential for kubectl, as `aws eks get-token` prints one")
+    _add_cluster(token, required=True)
+    _add_credentials(token)
+
+    sandbox = _add(commands, "sandbox", "start AWS on loopback to try things against; prints what to export")
+    sandbox.add_argument("--region", type=_region, default="eu-west-1")
+    _add_output(sandbox)
+    return parser
+
+
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps that class private
+    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return added
+
+
+def _add_cluster(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--cluster-name", required=required, type=_cluster_name)
+    parser.add_argument("--region", type=_region, help="the cluster's; default: AWS_REGION, then the AWS configuration")
+
+
+def _add_credentials(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", help="of the AWS configuration")
+    parser.add_argument(
+        "--role-arn", dest="hops", action=_RoleAction, metavar="ARN", help="a role to assume; may repeat, for a chain"
+    )
+    parser.add_argument("--external-id", dest="hops", action=_RoleAction, metavar="ID", help="for the --role-arn before it")
+    parser.add_argument("--session-name", dest="hops", action=_RoleAction, metavar="NAME", help="for the --role-arn before it")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", choices=("text", "json"), default="text")
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="the token, or '-' for stdin (the default)")
+
+
+class _RoleAction(argparse.Action):
+    """Collects the chain: each --role-arn opens a hop, the other two complete it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        hops: list[dict[str, str]] = getattr(namespace, self.dest) or []
+        name = (option_string or "").removeprefix("--").replace("-", "_")
+        if name == "role_arn":
+            hops = [*hops, {"role_arn": values}]
+        elif not hops:
+            parser.error(f"{option_string} belongs to the --role-arn before it, and there is none")
+        elif name in hops[-1]:
+            parser.error(f"{option_string} is given twice for {hops[-1]['role_arn']}")
+        else:
+            hops = [*hops[:-1], {**hops[-1], name: values}]
+        setattr(namespace, self.dest, hops)
+
+
+def role_hops(options: argparse.Namespace) -> tuple[RoleHop, ...]:
+    """The chain of the flags. UsageError for what STS could not take."""
+    if not options.hops:
+        return ()
+    from eks_cross_account.credentials import RoleHop  # noqa: PLC0415 - only where a role is assumed
+
+    try:
+        return tuple(RoleHop(**hop) for hop in options.hops)
+    except CredentialsError as error:
+        raise UsageError(str(error)) from None
+
+
+def _cluster_name(text: str) -> str:
+    try:
+        check_cluster_name(text)
+    except ClusterError as error:
+        _unfit(error)
+    return text
+
+
+def _region(text: str) -> str:
+    try:
+        endpoints.partition_of(text)
+    except UnknownRegionError as error:
+        _unfit(error)
+    return text
+
+
+def _unfit(error: EksTokenError) -> NoReturn:
+    raise argparse.ArgumentTypeError(str(error)) from None

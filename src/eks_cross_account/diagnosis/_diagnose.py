@@ -1,0 +1,36 @@
+"""The whole ladder as one call: gather, judge, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account.credentials import RoleHop, role_chain
+from eks_cross_account.diagnosis.checks import judge
+from eks_cross_account.diagnosis.evidence import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from eks_cross_account.diagnosis.report import Report
+
+
+def diagnose(  # noqa: PLR0913 - every flag of the command `check`
+    *,
+    cluster_name: str,
+    region: str | None = None,
+    role_arn: str | None = None,
+    external_id: str | None = None,
+    session_name: str | None = None,
+    role_hops: Iterable[RoleHop] | None = None,
+    profile: str | None = None,
+    session: Any = None,  # noqa: ANN401 - a boto3 or botocore session, neither of which has types
+) -> Report:
+    """A report on the chain: credentials, role hops, cluster, token, identity. Arguments as ``get_token`` has them.
+
+    Failures of the chain are findings. Raises only for arguments that cannot be asked about: ClusterError,
+    UnknownRegionError, CredentialsError (an impossible role ARN or session name), ValueError.
+    """
+    if session is not None and profile is not None:
+        raise ValueError("a session has its profile already: give one of session and profile")
+    hops = role_chain(role_arn, external_id, session_name, role_hops)
+    return judge(gather(cluster_name, region=region, hops=hops, profile=profile, session=session))

@@ -1,0 +1,163 @@
+"""Findings and the report made of them: as text for people, as JSON for programs. Touches nothing."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["PASS", "WARN", "FAIL", "UNKNOWN", "SKIP"]
+View = Literal["aws", "token", "api-server", "inferred"]
+Verdict = Literal["healthy", "broken", "unknown"]
+
+SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new number
+_EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
+_WIDTH = 100
+_INDENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What a person can do. ``commands``: lines for a POSIX shell; ``hcl``, ``yaml``: None where there is none."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    hcl: str | None = None
+    yaml: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement about one link.
+
+    ``id``: a word to search for; ``view``: whose knowledge it is; ``evidence``: (name, value) pairs; ``cause``: the id
+    in docs/findings, or None; ``owner``: the account that can mend it, "" for nobody or unknown; ``retry``: whether
+    trying again can help.
+    """
+
+    id: str
+    state: State
+    view: View
+    title: str
+    summary: str
+    evidence: tuple[tuple[str, str], ...] = ()
+    remedy: Remedy | None = None
+    cause: str | None = None
+    owner: str = ""
+    retry: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the JSON report has it."""
+        remedy = self.remedy
+        return {
+            "id": self.id,
+            "state": self.state,
+            "view": self.view,
+            "title": self.title,
+            "summary": self.summary,
+            "evidence": dict(self.evidence),
+            "remedy": None
+            if remedy is None
+            else {"text": remedy.text, "commands": list(remedy.commands), "hcl": remedy.hcl, "yaml": remedy.yaml},
+            "cause": self.cause,
+            "owner": self.owner,
+            "retry": self.retry,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The findings in the chain's order, and what they amount to.
+
+    ``identity``: what STS said of the token, as a mapping with account, arn, user_id, canonical_arn, session_name;
+    None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity.
+    """
+
+    cluster_name: str
+    region: str
+    findings: tuple[Finding, ...]
+    identity: dict[str, str] | None = None
+    cluster: dict[str, Any] | None = None
+    confirmed: bool = False
+
+    @property
+    def root_cause(self) -> str | None:
+        """The id of the first link that is broken: those after it are consequences."""
+        return next((finding.id for finding in self.findings if finding.state == "FAIL"), None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """``broken`` at any FAIL; ``healthy`` only when the API server confirmed the identity; else ``unknown``."""
+        if self.root_cause is not None:
+            return "broken"
+        return "healthy" if self.confirmed else "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """0 healthy, 1 broken, 3 unknown."""
+        return _EXIT_CODES[self.verdict]
+
+    def to_json(self) -> str:
+        """One JSON document, schema ``eks-token-check/1``."""
+        document = {
+            "schema": SCHEMA,
+            "command": "check",
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "root_cause": self.root_cause,
+            "identity": self.identity,
+            "cluster": self.cluster,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+        return json.dumps(document, indent=2)
+
+    def to_text(self) -> str:
+        """A page for people: the verdict last, where the eye rests after a command has run."""
+        lines = [f"cluster {self.cluster_name}, region {self.region}", ""]
+        for finding in self.findings:
+            lines += _lines(finding)
+        lines += ["", f"verdict: {self.verdict}{_because(self)}"]
+        return "\n".join(lines) + "\n"
+
+
+def _because(report: Report) -> str:
+    if report.root_cause is not None:
+        return f" - root cause: {report.root_cause}"
+    open_ends = [finding.title for finding in report.findings if finding.state in {"UNKNOWN", "SKIP"}]
+    return f" - not known: {', '.join(open_ends)}" if open_ends and not report.confirmed else ""
+
+
+def _lines(finding: Finding) -> list[str]:
+    lines = [f"{finding.state:<7} {finding.title}: {finding.summary}"]
+    if finding.state in {"PASS", "SKIP"}:
+        return lines
+    lines[0] = f"{finding.state:<7} [{finding.id}] {finding.summary}"
+    lines += [f"{'':{_INDENT}}{name}: {value}" for name, value in finding.evidence]
+    if finding.remedy is not None:
+        whose = f" (account {finding.owner})" if finding.owner else ""
+        lines += _wrapped(f"fix{whose}: {finding.remedy.text}")
+        lines += [f"{'':{_INDENT}}{line}" for command in finding.remedy.commands for line in command.split("\n")]
+    if finding.state == "FAIL":
+        lines += _wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
+    return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    blank = " " * _INDENT
+    return [
+        line
+        for paragraph in text.split("\n")
+        for line in (
+            textwrap.wrap(
+                paragraph,
+                _WIDTH,
+                initial_indent=blank,
+                subsequent_indent=blank,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            if not paragraph.startswith((" ", "{", "}"))
+            else [blank + paragraph]
+        )
+    ]
