@@ -78,7 +78,7 @@ _HOME = {
     "violations": "rules",
 }
 
-__all__ = [  # noqa: RUF022 - plain order: capitals first, as sorted() has it; the exports test compares
+__all__ = [
     "AssumeRoleError",
     "CallerIdentity",
     "Cluster",

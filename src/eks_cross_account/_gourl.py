@@ -47,12 +47,12 @@ def parse(raw: str) -> Url:
         raise UrlError("control character in the URL")
     _check_escapes(fragment)
     if url == "*":
-        return Url("", "", False, "*", "")
+        return Url("", "", has_userinfo=False, path="*", query="")
     scheme, rest = _split_scheme(url)
     rest, query = _split_query(rest)
     if not rest.startswith("/"):
         if scheme:
-            return Url(scheme, "", False, "", query)  # opaque, as in mailto:x
+            return Url(scheme, "", has_userinfo=False, path="", query=query)  # opaque, as in mailto:x
         if ":" in rest.partition("/")[0]:
             raise UrlError("the first path segment has a colon")
     authority = ""

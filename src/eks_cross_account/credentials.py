@@ -239,9 +239,7 @@ def _refused(error: Any, hop: RoleHop, place: str, number: int) -> Exception:  #
     text = f"AssumeRole of {hop.role_arn} ({place}) was refused: {code}: {message}"
     if code == "AccessDenied":
         text += f" (external id sent: {'yes' if hop.external_id else 'no'})"
-    return AssumeRoleError(
-        text, role_arn=hop.role_arn, code=code, aws_message=message, hop=number, retryable=retryable
-    )
+    return AssumeRoleError(text, role_arn=hop.role_arn, code=code, aws_message=message, hop=number, retryable=retryable)
 
 
 def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401 - as above

@@ -43,11 +43,10 @@ def partition_of(region: str) -> str:
         return _EXPLICIT[region].name
     fitting = _by_pattern(region)
     if fitting is None or not _REGION_LABEL.fullmatch(region) or len(region) > _DNS_LABEL:
-        msg = (
-            f"{printable(region)} is not an AWS region: neither in the data of this release nor of any partition's form "
-            "(eu-west-1, us-gov-west-1, cn-north-1 ...)"
+        raise UnknownRegionError(
+            f"{printable(region)} is not an AWS region: neither in the data of this release nor of any partition's "
+            "form (eu-west-1, us-gov-west-1, cn-north-1 ...)"
         )
-        raise UnknownRegionError(msg)
     return fitting.name
 
 
@@ -60,8 +59,8 @@ def sts_host(region: str, *, fips: bool = False, dual_stack: bool = False) -> st
     partition = partition_of(region)
     host = _sdk_host(region, fips=fips, dual_stack=dual_stack)
     if host_violation(host, partition=partition, region=None) is not None:
-        msg = f"partition {partition} has no {_form(fips=fips, dual_stack=dual_stack)} STS host that EKS accepts ({region})"
-        raise UnknownRegionError(msg)
+        form = _form(fips=fips, dual_stack=dual_stack)
+        raise UnknownRegionError(f"partition {partition} has no {form} STS host that EKS accepts ({region})")
     return host
 
 

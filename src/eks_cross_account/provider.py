@@ -41,7 +41,7 @@ def mint(
     now: datetime,
     lifetime: timedelta = LIFETIME,
 ) -> EksToken:
-    """A token of these credentials. Its expiration: ``now`` + ``lifetime``, or that of the credentials less a margin."""
+    """A token of these credentials. Its expiration: ``now`` + ``lifetime``, or the credentials' less a margin."""
     url = presign(credentials, cluster_name=cluster_name, region=region, now=now)
     expiration = now.replace(microsecond=0) + lifetime
     if credentials.expiration is not None:

@@ -300,7 +300,9 @@ def _sts_key(subject: _Subject) -> Iterator[Violation]:
         return
     access_key_id = credential.split("/", maxsplit=1)[0]
     if not access_key_id:
-        yield _sts("sts_key_id", "the access key id is empty: the signer had no credentials", "find out why none were found")
+        yield _sts(
+            "sts_key_id", "the access key id is empty: the signer had no credentials", "find out why none were found"
+        )
     elif access_key_id.startswith("ASIA") and _value(subject, "x-amz-security-token") == "":
         yield _sts(
             "sts_session_token",

@@ -132,13 +132,14 @@ def _pool(url: str, session: Any, environ: Mapping[str, str]) -> Any:  # noqa: A
     import urllib3  # noqa: PLC0415
     from botocore.httpsession import get_cert_path  # noqa: PLC0415
     from botocore.utils import get_environ_proxies  # noqa: PLC0415
+    from urllib3.util import parse_url  # noqa: PLC0415
 
     bundle = environ.get("AWS_CA_BUNDLE") or _configured_bundle(session) or environ.get("REQUESTS_CA_BUNDLE")
     context = ssl.create_default_context(cafile=get_cert_path(bundle or True))
     proxy = get_environ_proxies(url).get("https")
     if proxy is None:
         return urllib3.PoolManager(ssl_context=context)
-    parsed = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    parsed = parse_url(proxy if "://" in proxy else f"http://{proxy}")
     headers = urllib3.make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
     return urllib3.ProxyManager(parsed._replace(auth=None).url, proxy_headers=headers, ssl_context=context)
 
@@ -160,7 +161,10 @@ def _reason(error: BaseException) -> str:
         (urllib3.exceptions.ProxyError, "the proxy is not there, refused, or cut the connection (HTTPS_PROXY)"),
         (urllib3.exceptions.ConnectTimeoutError, "no connection in time (is there a route, or a VPC endpoint?)"),
         (urllib3.exceptions.ReadTimeoutError, "connected, but no answer in time"),
-        (urllib3.exceptions.SSLError, "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has"),
+        (
+            urllib3.exceptions.SSLError,
+            "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has",
+        ),
         (urllib3.exceptions.NameResolutionError, "the name was not found in DNS"),
         (urllib3.exceptions.NewConnectionError, "no connection"),
         (FileNotFoundError, "the CA bundle file does not exist (AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE)"),

@@ -302,7 +302,7 @@ def _check_size(url: str, credentials: SigningCredentials) -> None:
         session = len((credentials.token or "").encode())
         raise CredentialsError(
             f"the token would have {size} bytes and the verifier takes {MAX_BYTES}: the session token has {session} "
-            "bytes, about 2500 fit; assume the role with fewer session tags, without a session policy, or over fewer hops"
+            "bytes, about 2500 fit; assume the role with fewer session tags, no session policy, or over fewer hops"
         )
 
 
@@ -322,7 +322,7 @@ def _canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
     return "&".join([f"{name}={value}" for name, value in quoted])
 
 
-def _signature(  # noqa: PLR0913 - the parts that SigV4 signs, in its order
+def _signature(  # noqa: PLR0913, PLR0917 - the parts that SigV4 signs, in its order
     secret_key: str, scope: str, moment: str, query: str, headers: str, signed_headers: str
 ) -> str:
     """Signature version 4, section "Create a canonical request" to "Calculate the signature"."""
@@ -378,7 +378,11 @@ _PREFIX_HINTS = (
 
 
 def _datetime(nanoseconds: int | None) -> datetime | None:
-    return None if nanoseconds is None else _later(datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=nanoseconds // 1000))
+    return (
+        None
+        if nanoseconds is None
+        else _later(datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=nanoseconds // 1000))
+    )
 
 
 def _later(moment: datetime | None, delta: timedelta) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The command ``eks-token-check``: parse, gather, judge, render, exit code. Prints and exits; nothing else here does."""
+"""The command ``eks-token-check``: parse, gather, judge, render, exit code. The one room that prints."""
 
 from __future__ import annotations
 

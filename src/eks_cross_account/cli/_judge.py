@@ -126,7 +126,7 @@ def _decode_text(decoded: DecodedToken | None, broken: tuple[Violation, ...], no
             "credential scope": _or_unreadable(decoded.credential_scope),
             "issued at": _moment(decoded.issued_at, now),
             "expiration": _moment(decoded.expiration, now),
-            "expires in": f"{_or_unreadable(decoded.expires_in)} (X-Amz-Expires; the verifier counts 15 min from the date)",
+            "expires in": f"{_or_unreadable(decoded.expires_in)} (X-Amz-Expires; the verifier goes by the date)",
             "signed headers": ";".join(decoded.signed_headers),
             "session token": "yes" if decoded.has_session_token else "no",
             "size": f"{decoded.size_bytes} of {MAX_BYTES} bytes",

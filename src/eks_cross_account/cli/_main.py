@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
     _add_token(decode)
-    decode.add_argument("--region", type=_region, help="the cluster's; default: the token's own host says the partition")
+    decode.add_argument(
+        "--region", type=_region, help="the cluster's; default: the token's own host says the partition"
+    )
     _add_output(decode)
 
     verify = _add(commands, "verify", "ask STS whom a token belongs to")
@@ -134,8 +136,12 @@ def _add_credentials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--role-arn", dest="hops", action=_RoleAction, metavar="ARN", help="a role to assume; may repeat, for a chain"
     )
-    parser.add_argument("--external-id", dest="hops", action=_RoleAction, metavar="ID", help="for the --role-arn before it")
-    parser.add_argument("--session-name", dest="hops", action=_RoleAction, metavar="NAME", help="for the --role-arn before it")
+    parser.add_argument(
+        "--external-id", dest="hops", action=_RoleAction, metavar="ID", help="for the --role-arn before it"
+    )
+    parser.add_argument(
+        "--session-name", dest="hops", action=_RoleAction, metavar="NAME", help="for the --role-arn before it"
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -143,14 +149,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="the token, or '-' for stdin (the default)")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the token, or '-' for stdin (the default)"
+    )
 
 
 class _RoleAction(argparse.Action):
     """Collects the chain: each --role-arn opens a hop, the other two complete it."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 - argparse's own signature
+        option_string: str | None = None,
     ) -> None:
         hops: list[dict[str, str]] = getattr(namespace, self.dest) or []
         name = (option_string or "").removeprefix("--").replace("-", "_")

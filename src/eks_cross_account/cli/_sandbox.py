@@ -29,7 +29,9 @@ def sandbox(options: argparse.Namespace) -> int:
             answer = {"schema": "eks-token-check/1", "command": "sandbox", "environ": started.environ}
             sys.stdout.write(json.dumps(answer, indent=2) + "\n")
         else:
-            sys.stdout.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in started.environ.items()))
+            sys.stdout.write(
+                "".join(f"export {name}={shlex.quote(value)}\n" for name, value in started.environ.items())
+            )
         sys.stdout.flush()
         print(_HINT, file=sys.stderr, flush=True)
         stopped.wait()

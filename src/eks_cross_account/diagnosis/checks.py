@@ -104,7 +104,10 @@ def _refused_hop(evidence: Evidence, hop: HopEvidence, problem: EksTokenError) -
     if not isinstance(problem, AssumeRoleError):
         return _sts_problem(problem, place, f"AssumeRole of {hop.role_arn}")
     caller = _caller_of(evidence, hop)
-    seen = (("AWS", f"{problem.code}: {problem.aws_message}"), ("external id sent", "yes" if hop.external_id_sent else "no"))
+    seen = (
+        ("AWS", f"{problem.code}: {problem.aws_message}"),
+        ("external id sent", "yes" if hop.external_id_sent else "no"),
+    )
     if problem.code != "AccessDenied":
         return _odd_refusal(problem, place, hop, seen)
     summary = f"{caller} may not assume {hop.role_arn} ({place})"
@@ -116,9 +119,7 @@ def _refused_hop(evidence: Evidence, hop: HopEvidence, problem: EksTokenError) -
     return Finding("assume-role-denied", "FAIL", "aws", place, summary, seen, remedy, cause="F14", owner=owner)
 
 
-def _odd_refusal(
-    problem: AssumeRoleError, place: str, hop: HopEvidence, seen: tuple[tuple[str, str], ...]
-) -> Finding:
+def _odd_refusal(problem: AssumeRoleError, place: str, hop: HopEvidence, seen: tuple[tuple[str, str], ...]) -> Finding:
     summary = f"AssumeRole of {hop.role_arn} ({place}) was refused: {problem.code}"
     name, text = "assume-role-refused", "change what AWS names above; the role was not assumed"
     if problem.code in _EXPIRED:
@@ -198,7 +199,9 @@ def _check_token(evidence: Evidence) -> Iterator[Finding]:
 def _check_identity(evidence: Evidence) -> Iterator[Finding]:
     if evidence.identity is not None:
         identity = evidence.identity
-        yield Finding("identity", "PASS", "aws", "identity", f"the token is that of {identity.arn}", owner=identity.account)
+        yield Finding(
+            "identity", "PASS", "aws", "identity", f"the token is that of {identity.arn}", owner=identity.account
+        )
     elif evidence.identity_problem is not None:
         yield _sts_problem(evidence.identity_problem, "identity", "the token")
 

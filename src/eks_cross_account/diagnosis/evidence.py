@@ -160,9 +160,7 @@ def _hops(
 
 def _cluster(evidence: Evidence, credentials: FrozenCredentials, session: Any) -> Evidence:  # noqa: ANN401 - botocore's
     try:
-        found = describe_cluster(
-            lambda: credentials, evidence.cluster_name, region=evidence.region, session=session
-        )
+        found = describe_cluster(lambda: credentials, evidence.cluster_name, region=evidence.region, session=session)
     except EksTokenError as error:
         return replace(evidence, cluster_problem=error)
     return replace(evidence, cluster=found)

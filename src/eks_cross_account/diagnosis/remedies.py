@@ -66,10 +66,6 @@ def identity_policy_remedy(caller_arn: str, role_arn: str) -> Remedy:
         role_name = canonicalize(caller_arn).rsplit("/", 1)[-1]
     except InvalidArnError:
         role_name = "ROLE_NAME"
-    return Remedy(
-        f"allow sts:AssumeRole on {role_arn} in the policies of {role_name}",
-        (
-            f"aws iam put-role-policy --role-name {shlex.quote(role_name)} --policy-name assume-cluster-role "
-            f"--policy-document {shlex.quote(policy)}",
-        ),
-    )
+    put = f"aws iam put-role-policy --role-name {shlex.quote(role_name)} --policy-name assume-cluster-role"
+    command = f"{put} --policy-document {shlex.quote(policy)}"
+    return Remedy(f"allow sts:AssumeRole on {role_arn} in the policies of {role_name}", (command,))

@@ -208,9 +208,7 @@ class Aws:
             raise AwsError(403, "AccessDenied", f"Not authorized to perform {action}")
         return role
 
-    def _session(  # noqa: PLR0913 - a session's parts
-        self, role: Role, name: str, asked: Mapping[str, str], call: Call, *, chained: bool
-    ) -> dict[str, Any]:
+    def _session(self, role: Role, name: str, asked: Mapping[str, str], call: Call, *, chained: bool) -> dict[str, Any]:
         seconds = int(asked["DurationSeconds"]) if "DurationSeconds" in asked else None
         life = default_life(role, seconds, chained=chained)
         if asked.get("Policy") is not None and not _is_json(asked["Policy"]):
@@ -237,7 +235,9 @@ class Aws:
         resource = found[0].arn if found else f"arn:aws:iam::{caller.account}:role/{name[:64]}"
         if not self._world.allowed(caller, "iam:GetRole"):
             text = f"User: {caller.arn} is not authorized to perform: iam:GetRole on resource: role {resource}"
-            raise AwsError(403, "AccessDenied", f"{text} because no identity-based policy allows the iam:GetRole action")
+            raise AwsError(
+                403, "AccessDenied", f"{text} because no identity-based policy allows the iam:GetRole action"
+            )
         if not found:
             raise AwsError(404, "NoSuchEntity", f"The role with name {name[:64]} cannot be found.")
         role = found[0]
@@ -399,7 +399,9 @@ def _associate_access_policy(
     arn, scope = str(body.get("policyArn", "")), dict(body.get("accessScope") or {})
     if arn.removeprefix(_POLICY_ARN) not in ACCESS_POLICIES:
         raise _invalid("The policyArn parameter format is not valid")
-    if scope.get("type") not in {"cluster", "namespace"} or (scope["type"] == "namespace") != bool(scope.get("namespaces")):
+    if scope.get("type") not in {"cluster", "namespace"} or (scope["type"] == "namespace") != bool(
+        scope.get("namespaces")
+    ):
         raise _invalid("The accessScope is not valid: namespaces belong to type namespace, and only to it")
     moment = call.now.timestamp()
     entry.policies[arn] = {"policyArn": arn, "accessScope": scope, "associatedAt": moment, "modifiedAt": moment}
@@ -408,7 +410,10 @@ def _associate_access_policy(
 
 
 def _list_associated_access_policies(
-    cluster: EksCluster, arguments: Mapping[str, str], _: Any, call: Call  # noqa: ANN401 - as every handler
+    cluster: EksCluster,
+    arguments: Mapping[str, str],
+    _: Any,  # noqa: ANN401 - as every handler
+    call: Call,
 ) -> dict[str, Any]:
     entry = _found(cluster, arguments)
     page = _page("associatedAccessPolicies", list(entry.policies.values()), call)
@@ -591,8 +596,8 @@ def refusal(service: str, accept: str, error: AwsError) -> tuple[str, bytes]:
     if service == "sts" and "application/json" in accept:
         return "application/json", json.dumps({"Error": fields, "RequestId": request_id}).encode()
     namespace = _STS_NAMESPACE if service == "sts" else _IAM_NAMESPACE
-    text = f'<ErrorResponse xmlns="{namespace}"><Error>{_xml(fields)}</Error><RequestId>{request_id}</RequestId></ErrorResponse>'
-    return "text/xml", text.encode()
+    inner = f"<Error>{_xml(fields)}</Error><RequestId>{request_id}</RequestId>"
+    return "text/xml", f'<ErrorResponse xmlns="{namespace}">{inner}</ErrorResponse>'.encode()
 
 
 def _xml(fields: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Faults on demand: an operation throttled, delayed, hanging, cut off, or answered with a given text. Touches nothing."""
+"""Faults on demand: an operation throttled, delayed, hanging, cut off, or answered with a text. Touches nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Faults:
         """The faults that this request meets, each counted down; all delays, and the first of another kind."""
         met: list[Fault] = []
         for fault in list(self._set):
-            if not fnmatchcase(operation, fault.operation) or (fault.kind != "delay" and any(f.kind != "delay" for f in met)):
+            if not fnmatchcase(operation, fault.operation) or (
+                fault.kind != "delay" and any(f.kind != "delay" for f in met)
+            ):
                 continue
             met.append(fault)
             if fault.left is not None:

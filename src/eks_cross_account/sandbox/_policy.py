@@ -107,8 +107,7 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {
 
 def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     return all(
-        name.lower() in context
-        and any(_OPERATORS[operator](wanted, context[name.lower()]) for wanted in _many(values))
+        name.lower() in context and any(_OPERATORS[operator](wanted, context[name.lower()]) for wanted in _many(values))
         for operator, tests in conditions.items()
         for name, values in tests.items()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from eks_cross_account.sandbox import _aws, _server
 from eks_cross_account.sandbox._ca import CertificateAuthority
 from eks_cross_account.sandbox._faults import THROTTLED, Fault, Faults
 from eks_cross_account.sandbox._sigv4 import AwsError, Received, claim
-from eks_cross_account.sandbox._world import AccessEntry, EksCluster, Key, Role, User, World, trust_policy
+from eks_cross_account.sandbox._world import AccessEntry, EksCluster, Key, Role, World, trust_policy
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +32,7 @@ __all__ = ["Clock", "Sandbox", "SandboxRequest", "trust_policy"]
 _ACCOUNT_A, _ACCOUNT_B = "111111111111", "222222222222"
 _TOKEN_BYTES = 720  # of the order of what STS hands out; a knob for the day it grows
 _HOUR = timedelta(hours=1)
-_IMDS_TOKEN_HEADER = "x-aws-ec2-metadata-token"
+_IMDS_HEADER = "x-aws-ec2-metadata-token"
 _IMDS_CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
 
 
@@ -82,7 +83,9 @@ class Sandbox:
     ``token_bytes``: the length of session tokens.
     """
 
-    def __init__(self, *, region: str = "eu-west-1", default_world: bool = True, token_bytes: int = _TOKEN_BYTES) -> None:
+    def __init__(
+        self, *, region: str = "eu-west-1", default_world: bool = True, token_bytes: int = _TOKEN_BYTES
+    ) -> None:
         endpoints.partition_of(region)
         self.region = region
         self.clock = Clock()
@@ -181,7 +184,7 @@ class Sandbox:
 
     # --- what exists
 
-    def add_role(  # noqa: PLR0913 - what a role has
+    def add_role(
         self,
         arn: str,
         *,
@@ -192,7 +195,7 @@ class Sandbox:
     ) -> Role:
         """A role. ``trust``: a trust policy document, or the ARNs that may assume; ``allow``: action patterns.
 
-        ``life``: a session's length, below AWS's least too. ValueError where IAM refuses (a principal without its path).
+        ``life``: a session's length, below AWS's least too. ValueError where IAM refuses (a principal without path).
         """
         with self._lock:
             return self._world.add_role(
@@ -276,8 +279,14 @@ class Sandbox:
         """Answer with AWS's throttling error, ``times`` times or until ``clear_faults``."""
         self._add(Fault(operation, "throttle", times))
 
-    def respond(  # noqa: PLR0913 - an answer's parts
-        self, operation: str, status: int, body: bytes | str = b"", *, content_type: str = "text/html", times: int | None = None
+    def respond(
+        self,
+        operation: str,
+        status: int,
+        body: bytes | str = b"",
+        *,
+        content_type: str = "text/html",
+        times: int | None = None,
     ) -> None:
         """Answer with this text, as a broken proxy or a captive portal would."""
         raw = body.encode() if isinstance(body, str) else body
@@ -309,10 +318,16 @@ class Sandbox:
     def _make_default_world(self) -> None:
         partition = endpoints.partition_of(self.region)
         execution = f"arn:{partition}:iam::{_ACCOUNT_A}:role/service-role/mwaa-exec"
-        self.add_role(execution, allow=["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"], max_session=12 * _HOUR)
+        self.add_role(
+            execution, allow=["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"], max_session=12 * _HOUR
+        )
         trust = trust_policy(execution, tag_session=True)
-        self.add_role(f"arn:{partition}:iam::{_ACCOUNT_B}:role/cross-account-role", trust=trust, allow=["eks:DescribeCluster"])
-        self.add_role(f"arn:{partition}:iam::{_ACCOUNT_B}:role/cluster-admin", trust=trust, allow=["eks:*", "iam:GetRole"])
+        self.add_role(
+            f"arn:{partition}:iam::{_ACCOUNT_B}:role/cross-account-role", trust=trust, allow=["eks:DescribeCluster"]
+        )
+        self.add_role(
+            f"arn:{partition}:iam::{_ACCOUNT_B}:role/cluster-admin", trust=trust, allow=["eks:*", "iam:GetRole"]
+        )
         self.add_cluster("analytics")
         credentials = self.issue_session(execution, "AmazonMWAA-prod")
         self._environ = {
@@ -412,23 +427,21 @@ class Sandbox:
         return web.json_response(_aws.container_credentials(self._instance_key()))
 
     def _instance_metadata(self, request: web.BaseRequest) -> web.Response:
-        if request.path == "/latest/api/token":
-            if request.method != "PUT":
-                return web.Response(status=405)
+        if (request.method, request.path) == ("PUT", "/latest/api/token"):
             token = secrets.token_urlsafe(24)
             self._imds_tokens.add(token)
             return web.Response(text=token)
-        if request.headers.get(_IMDS_TOKEN_HEADER, "") not in self._imds_tokens:
-            return web.Response(status=401)
+        if request.headers.get(_IMDS_HEADER, "") not in self._imds_tokens:
+            return web.Response(status=401)  # IMDSv1 is off
         key = self._instance_key()
         name = key.principal.base_arn.rsplit("/", 1)[1]
-        if request.path == _IMDS_CREDENTIALS:
-            return web.Response(text=name)
-        if request.path == _IMDS_CREDENTIALS + name:
-            return web.json_response(_aws.instance_credentials(key, self.clock.now()))
-        if request.path == "/latest/meta-data/placement/availability-zone/":
-            return web.Response(text=f"{self.region}a")
-        return web.Response(status=404)
+        known = {
+            _IMDS_CREDENTIALS: name,
+            _IMDS_CREDENTIALS + name: json.dumps(_aws.instance_credentials(key, self.clock.now())),
+            "/latest/meta-data/placement/availability-zone/": f"{self.region}a",
+        }
+        found = known.get(request.path)
+        return web.Response(status=404) if found is None else web.Response(text=found)
 
     def _instance_key(self) -> Key:
         """The session of account A's role that container and instance serve; a new one shortly before its end."""

@@ -70,7 +70,9 @@ class Loop:
 
 
 async def listen(
-    loop: Loop, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], context: ssl.SSLContext | None = None
+    loop: Loop,
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    context: ssl.SSLContext | None = None,
 ) -> int:
     """Serve the handler on a free loopback port; the port."""
     server = web.Server(handler, access_log=None)

@@ -111,7 +111,8 @@ def _presigned_claim(query: dict[str, str]) -> Claim:
 
 def _header_claim(request: Received, authorization: str) -> Claim:
     algorithm, _, rest = authorization.partition(" ")
-    fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    parts = (part.strip().partition("=") for part in rest.split(","))
+    fields = {name: value for name, _, value in parts}
     for name in ("Credential", "Signature", "SignedHeaders"):
         if not fields.get(name):
             raise _incomplete(f"Authorization header requires '{name}' parameter.")
@@ -128,11 +129,15 @@ def _claim(  # noqa: PLR0913, PLR0917 - the six parts of a claim
         raise _incomplete(f"Unsupported AWS 'algorithm': '{algorithm[:30]}'.")
     parts = credential.split("/")
     if len(parts) != _SCOPE_PARTS:
-        raise _incomplete(f"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, "
-                          f"got '{len(parts)}' elements")  # fmt: skip
+        raise _incomplete(
+            f"Credential must have exactly {_SCOPE_PARTS} slash-delimited elements, e.g. "
+            f"keyid/date/region/service/term, got '{len(parts)}' elements"
+        )
     key_id, day, region, service, terminator = parts
     if terminator != "aws4_request":
-        raise _mismatch(f"Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator[:30]}'.")
+        raise _mismatch(
+            f"Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator[:30]}'."
+        )
     return Claim(key_id, day, region, service, moment, tuple(signed.split(";")), signature, token, presigned)
 
 
@@ -158,7 +163,8 @@ def _check_moment(made: Claim, now: datetime) -> None:
         raise _incomplete("Date must be in ISO-8601 'basic format'. Got '" + made.moment[:20] + "'.") from None
     if now > signed_at + _LIFE:
         raise _mismatch(
-            f"Signature expired: {made.moment} is now earlier than {now - _LIFE:{_DATE_FORM}} ({now:{_DATE_FORM}} - 15 min.)"
+            f"Signature expired: {made.moment} is now earlier than {now - _LIFE:{_DATE_FORM}} "
+            f"({now:{_DATE_FORM}} - 15 min.)"
         )
     if signed_at > now + _AHEAD:
         raise _mismatch(

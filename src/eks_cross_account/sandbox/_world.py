@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,15 @@ from eks_cross_account.sandbox import _policy
 from eks_cross_account.sandbox._sigv4 import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
-_ROLE_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):role/(?P<path>(?:[^/]+/)*)(?P<name>[\w+=,.@-]{1,64})")
-_USER_ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?P<path>(?:[^/]+/)*)(?P<name>[\w+=,.@-]{1,64})")
+_ROLE_ARN = re.compile(
+    r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):role/(?P<path>(?:[^/]+/)*)(?P<name>[\w+=,.@-]{1,64})"
+)
+_USER_ARN = re.compile(
+    r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?P<path>(?:[^/]+/)*)(?P<name>[\w+=,.@-]{1,64})"
+)
 _ID_LETTERS = string.ascii_uppercase + "234567"
 _SECRET_LENGTH = 40
 _HOUR = timedelta(hours=1)
@@ -152,7 +157,7 @@ class World:
         """A new role. ValueError where IAM refuses: bad ARN, no such principal (path left out!), unreadable policy."""
         if _ROLE_ARN.fullmatch(arn) is None:
             raise ValueError(f"not the ARN of a role: {arn!r}")
-        document = trust if hasattr(trust, "keys") else trust_policy(*trust)
+        document = trust if isinstance(trust, Mapping) else trust_policy(*trust)
         _policy.check_policy(document)
         role = Role(arn, document, tuple(allow), max_session, life, now, _unique_id("AROA"))
         for principal in _policy.principals(document):
@@ -171,13 +176,17 @@ class World:
 
     def issue_user_key(self, user: User) -> Key:
         """A long-lived key (AKIA...)."""
-        principal = Principal(user.arn.split(":")[4], user.arn, user.unique_id, user.arn, user.unique_id, is_session=False)
+        principal = Principal(
+            user.arn.split(":")[4], user.arn, user.unique_id, user.arn, user.unique_id, is_session=False
+        )
         return self._keep(Key(_unique_id("AKIA"), _secret(), None, principal, None))
 
     def issue_session(self, role: Role, session_name: str, *, expiration: datetime, token_bytes: int) -> Key:
         """Temporary credentials (ASIA...) of the role."""
         arn = f"arn:{role.partition}:sts::{role.account}:assumed-role/{role.name}/{session_name}"
-        principal = Principal(role.account, arn, f"{role.unique_id}:{session_name}", role.arn, role.unique_id, is_session=True)
+        principal = Principal(
+            role.account, arn, f"{role.unique_id}:{session_name}", role.arn, role.unique_id, is_session=True
+        )
         key = Key(_unique_id("ASIA"), _secret(), session_token(token_bytes), principal, expiration)
         return self._keep(key)
 
