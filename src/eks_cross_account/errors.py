@@ -48,7 +48,7 @@ class InvalidTokenError(EksTokenError):
 
     def __init__(self, message: str = "", *, violations: Sequence[Violation] = ()) -> None:
         super().__init__(message)
-        self.violations = tuple(violations)
+        self.violations: tuple[Violation, ...] = tuple(violations)
 
 
 class ExpiredTokenError(InvalidTokenError):

@@ -1,7 +1,7 @@
 """AWS on loopback to try and test against: STS, EKS, iam:GetRole, container and instance credentials.
 
 It really checks signatures, session tokens, dates, trust policies, external ids and the name in a token,
-under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``. Needs the extra ``sandbox``.
+under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``. Needs extra ``sandbox``.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Sandbox:
     ) -> None:
         endpoints.partition_of(region)
         self.region = region
-        self.clock = Clock()
+        self.clock: Clock = Clock()
         self.requests: list[SandboxRequest] = []
         self._world = World()
         self._aws = _aws.Aws(self._world, token_bytes=token_bytes)

@@ -1,0 +1,58 @@
+"""Every test starts without AWS settings and proxies in its environment, and can reach loopback alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_ALSO = {
+    "CURL_CA_BUNDLE",
+    "KUBECONFIG",
+    "KUBERNETES_EXEC_INFO",
+    "NO_COLOR",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+}
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy") or name in _ALSO:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_only() -> Iterator[None]:
+    """A test that reaches for the network fails, and says where it wanted to go."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def checked(real: Any) -> Any:
+        def call(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_UNIX and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+                raise AssertionError(f"a test opened a connection to {address[0]}")
+            return real(self, address)
+
+        return call
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", checked(connect))
+    patch.setattr(socket.socket, "connect_ex", checked(connect_ex))
+    yield
+    patch.undo()

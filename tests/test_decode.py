@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eks_cross_account import EksToken, MalformedTokenError, decode_token, encode_token, presign, violations
+from tokens import CREDENTIALS, NOW, SIGNATURE, assert_no_canary, token, token_of, url
+
+GOOD = token()
+
+
+def test_a_good_token_says_all_of_itself() -> None:
+    decoded = decode_token(GOOD)
+
+    assert asdict(decoded) == {
+        "sts_host": "sts.us-west-2.amazonaws.com",
+        "region": "us-west-2",
+        "access_key_id": "ASIAEXAMPLEEXAMPLE01",
+        "credential_scope": "20260203/us-west-2/sts/aws4_request",
+        "issued_at": NOW,
+        "expiration": NOW + timedelta(minutes=15),
+        "expires_in": 60,
+        "signed_headers": ("host", "x-k8s-aws-id"),
+        "has_session_token": True,
+        "size_bytes": len(GOOD),
+    }
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    made = encode_token(presign(CREDENTIALS, cluster_name="prod-eks", region="eu-west-1", now=NOW))
+
+    decoded = decode_token(made)
+
+    assert (decoded.sts_host, decoded.issued_at) == ("sts.eu-west-1.amazonaws.com", NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "unreadable"),
+    [
+        ({"base": "https://evil.com/"}, {"region"}),
+        ({"base": "https://e!vil.com/"}, {"sts_host", "region"}),
+        ({"without": "X-Amz-Credential"}, {"access_key_id", "credential_scope"}),
+        ({"X_Amz_Credential": "a/b"}, {"access_key_id", "credential_scope"}),
+        ({"query": "&X-Amz-Credential=b/1/2/3/4"}, {"access_key_id", "credential_scope"}),
+        ({"X_Amz_Credential": "/20260203/us-west-2/sts/aws4_request"}, {"access_key_id"}),
+        ({"X_Amz_Date": "yesterday"}, {"issued_at", "expiration"}),
+        ({"X_Amz_Date": "99991231T235959Z"}, {"expiration"}),
+        ({"X_Amz_Expires": "6_0"}, {"expires_in"}),
+        ({"without": "X-Amz-Expires"}, {"expires_in"}),
+    ],
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
+)
+def test_what_cannot_be_read_is_none_and_the_rest_is_there(changes: dict[str, str], unreadable: set[str]) -> None:
+    decoded = asdict(decode_token(token(**changes)))
+
+    assert {name for name, value in decoded.items() if value is None} == unreadable
+
+
+def test_a_header_name_that_could_carry_anything_is_not_shown() -> None:
+    assert decode_token(token(X_Amz_SignedHeaders="host;\x1b[31mred")).signed_headers == ("host", "(unreadable)")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "prefix"),
+        ("Bearer " + GOOD, "prefix"),
+        ("K8S-AWS-V1." + GOOD[11:], "prefix"),
+        (" " + GOOD, "prefix"),
+        (GOOD + "=", "base64"),
+        (GOOD + " ", "base64"),
+        ("k8s-aws-v1.A", "base64"),
+        ("k8s-aws-v1." + "A" * 4086, "too_large"),
+        (token_of("https://exa mple.com/"), "url_parse"),
+        (token_of("https://sts.us-west-2.amazonaws.com/\n"), "url_parse"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_what_is_no_token_says_where_reading_ended(text: str, rule: str) -> None:
+    with pytest.raises(MalformedTokenError) as raised:
+        decode_token(text)
+
+    assert raised.value.rule == rule
+    assert str(raised.value).isascii()
+
+
+@pytest.mark.parametrize("text", [None, b"k8s-aws-v1.", 7])
+def test_what_is_not_text_is_refused_as_malformed(text: object) -> None:
+    with pytest.raises(MalformedTokenError):
+        decode_token(text)  # type: ignore[arg-type]
+
+
+def only_our_errors(text: str) -> None:
+    try:
+        decoded = decode_token(text)
+    except MalformedTokenError as error:
+        shown = f"{error} {error!r}"
+    else:
+        shown = repr(decoded)
+        assert decoded.size_bytes == len(text.encode("utf-8", "surrogatepass"))
+    found = violations(text, now=NOW)
+    assert shown.isascii() or "\n" not in shown
+    for violation in found:
+        assert violation.message.isascii()
+        assert violation.remedy.isascii()
+
+
+@given(st.text())
+@settings(max_examples=1000)
+def test_any_text_is_decoded_or_refused_by_our_error(text: str) -> None:
+    only_our_errors(text)
+
+
+@given(st.binary(max_size=3000))
+@settings(max_examples=1000)
+def test_any_bytes_behind_the_prefix_are_decoded_or_refused_by_our_error(raw: bytes) -> None:
+    only_our_errors("k8s-aws-v1." + urlsafe_b64encode(raw).rstrip(b"=").decode())
+
+
+@given(st.data())
+@settings(max_examples=2000)
+def test_any_change_to_a_good_url_is_decoded_or_refused_by_our_error(data: st.DataObject) -> None:
+    text = url()
+    start = data.draw(st.integers(0, len(text)))
+    length = data.draw(st.integers(0, 8))
+    put = data.draw(st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["%", "%zz", ";", "&&", "[", "@"]))
+
+    only_our_errors(token_of(text[:start] + put + text[start + length :]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"X_Amz_Date": "20260203T030000Z"}, {"Action": "x"}, {"X_Amz_Expires": "901"}, {"query": "&canary=1;"},
+     {"base": "https://u@localhost:4566/"}, {"base": "https://sts.us-west-2.amazonaws.com/%zz"},
+     {"X_Amz_SignedHeaders": "host"}, {"query": "&X-Amz-Signature=" + SIGNATURE}],
+    ids=str,
+)  # fmt: skip
+def test_nothing_that_can_be_printed_holds_a_secret(changes: dict[str, str]) -> None:
+    text = token(**changes)
+
+    try:
+        decoded = decode_token(text)
+        shown = f"{decoded} {decoded!r} {asdict(decoded)}"
+    except MalformedTokenError as error:
+        shown = f"{error} {error!r} {error.__cause__!r}"
+    if "canary" not in changes.get("query", ""):
+        shown += "".join(f"{violation!r} {violation}" for violation in violations(text, now=NOW))
+
+    assert_no_canary(shown.replace("X-Amz-SignedHeaders", ""))
+    assert "https://sts" not in shown.replace("https://sts.<region>", "")
+
+
+def test_a_token_hides_its_value() -> None:
+    made = EksToken(GOOD, datetime(2026, 2, 3, tzinfo=UTC))
+
+    assert str(made) == repr(made) == f"{made}"
+    assert repr(made) == "EksToken(expiration=datetime.datetime(2026, 2, 3, 0, 0, tzinfo=datetime.timezone.utc))"
+    assert made.bearer == "Bearer " + GOOD

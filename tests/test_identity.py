@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from eks_cross_account import CallerIdentity, InvalidArnError, StsUnavailableError, canonicalize, strip_path
+from eks_cross_account.identity import parse_caller_identity
+from tokens import cases
+
+FUNCTIONS = {"canonicalize": canonicalize, "strip_path": strip_path, "strip": strip_path}
+ARNS = [case for case in cases("arn") if case["input"]["function"] in FUNCTIONS]
+REPLIES = [
+    case
+    for case in cases("token")
+    if (case.get("sts_reply") or {}).get("status") == 200 and case.get("stage") in {"sts", "sts_throttled", None}
+]
+
+
+def body(**changes: Any) -> bytes:
+    result = {
+        "Account": "222222222222",
+        "Arn": "arn:aws:sts::222222222222:assumed-role/cross-account-role/nightly",
+        "UserId": "AROAEXAMPLEEXAMPLE001:nightly",
+        **changes,
+    }
+    return json.dumps({"GetCallerIdentityResponse": {"GetCallerIdentityResult": result}}).encode()
+
+
+@pytest.mark.parametrize("case", ARNS, ids=[case["id"] for case in ARNS])
+def test_an_arn_is_read_as_the_verifier_reads_it(case: dict[str, Any]) -> None:
+    function = FUNCTIONS[case["input"]["function"]]
+
+    if case["expect"] == "accept":
+        assert function(case["input"]["arn"]) == case["fields"]["result"]
+    else:
+        with pytest.raises(InvalidArnError):
+            function(case["input"]["arn"])
+
+
+@pytest.mark.parametrize("case", REPLIES, ids=[case["id"] for case in REPLIES])
+def test_an_answer_of_sts_is_read_as_the_verifier_reads_it(case: dict[str, Any]) -> None:
+    raw = case["sts_reply"]["body"].encode()
+
+    if case["expect"] == "accept":
+        identity = parse_caller_identity(raw)
+        assert identity.canonical_arn == case["fields"]["canonical_arn"]
+        assert identity.session_name == case["fields"]["session_name"]
+    else:
+        with pytest.raises(StsUnavailableError):
+            parse_caller_identity(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"<html>captive portal</html>",
+        b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"></GetCallerIdentityResponse>',
+        b'<?xml version="1.0"?><ListAllMyBucketsResult></ListAllMyBucketsResult>',
+        b'{"Account": "1", "Arn": "a", "UserId": "u"}',
+        b'{"ListBucketsResponse": {}}',
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        body(Extra="x"),
+        body(Account=""),
+        body(Account=222222222222),
+        body(Account="333333333333"),
+        body(Arn="arn:aws:s3:::bucket"),
+        body(UserId="AROAEXAMPLEEXAMPLE001"),
+        body(UserId="a:b:c"),
+        b'{"GetCallerIdentityResponse": {}, "GetCallerIdentityResponse": {}}',
+    ],
+    ids=lambda raw: repr(raw[:40]),
+)
+def test_what_sts_would_not_write_is_no_identity(raw: bytes) -> None:
+    with pytest.raises(StsUnavailableError) as raised:
+        parse_caller_identity(raw)
+
+    assert raised.value.retryable
+    assert str(raised.value).isascii()
+
+
+@pytest.mark.parametrize(
+    ("arn", "user_id", "canonical", "session", "principal"),
+    [
+        ("arn:aws:sts::222222222222:assumed-role/r/s", "AROAX:s", "arn:aws:iam::222222222222:role/r", "s", "AROAX"),
+        ("arn:aws:iam::222222222222:user/team/alice", "AIDAX", "arn:aws:iam::222222222222:user/team/alice", "", "AIDAX"),
+        ("arn:aws:iam::222222222222:root", "222222222222", "arn:aws:iam::222222222222:root", "", "222222222222"),
+        ("arn:aws:sts::222222222222:federated-user/bob", "222222222222:bob",
+         "arn:aws:sts::222222222222:federated-user/bob", "", "222222222222:bob"),
+    ],
+)  # fmt: skip
+def test_an_identity_says_who_is_mapped(arn: str, user_id: str, canonical: str, session: str, principal: str) -> None:
+    identity = CallerIdentity("222222222222", arn, user_id)
+
+    assert (identity.canonical_arn, identity.session_name, identity.principal_id) == (canonical, session, principal)

@@ -1,0 +1,216 @@
+"""The verifier's rules against its own verdicts, and the Go quirks that a re-implementation gets wrong, a row each."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eks_cross_account import encode_token, presign, violations
+from eks_cross_account._partitions import PARTITIONS
+from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
+from tokens import CREDENTIALS, NOW, cases, moment, token, token_of, url
+
+CASES = cases("token")
+BASE = "https://sts.us-west-2.amazonaws.com/"
+
+
+def rules(text: str, **options: Any) -> list[str]:
+    return [violation.rule for violation in violations(text, now=options.pop("now", NOW), **options)]
+
+
+def test_there_are_as_many_cases_as_were_copied() -> None:
+    assert len(CASES) == 121
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_a_token_is_refused_exactly_when_the_verifier_refuses_it_offline(case: dict[str, Any]) -> None:
+    server = case["server_config"]
+    stage = case["stage"] if case["expect"] == "reject" else None
+    offline = None if stage in {"sts", "sts_throttled"} else stage
+
+    found = violations(
+        case["input"]["token"], now=moment(server["clock"]), partition=server["partition"], region=server["region"]
+    )
+
+    broken = [violation.rule for violation in found if violation.judge == "verifier"]
+    if "error_text_varies" in json.dumps(case):
+        assert bool(broken) == bool(offline)
+    else:
+        assert broken[:1] == ([offline] if offline else [])
+
+
+QUIRKS = [
+    ("plus in the payload", token()[:60] + "+" + token()[61:], ["base64"]),
+    ("slash in the payload", token()[:60] + "/" + token()[61:], ["base64"]),
+    ("space in the payload", token()[:60] + " " + token()[61:], ["base64"]),
+    ("tab in the payload", token()[:60] + "\t" + token()[61:], ["base64"]),
+    ("padding", token() + "=", ["base64"]),
+    ("line ends in the payload", token()[:60] + "\r\n" + token()[60:] + "\n", []),
+    ("raw semicolon in the query", token(query=";x=1"), ["query"]),
+    ("bad escape %gh", token(query="&Version=%gh"), ["query"]),
+    ("cut escape %2", token(query="&Version=%2"), ["query"]),
+    ("line end in the URL", token(base="https://sts.us-west-2.amazonaws.com\n/"), ["url_parse"]),
+    ("tab in the URL", token(base="https://sts.us-west-2.amazonaws.com/\t"), ["url_parse"]),
+    ("upper-case host", token(base="https://STS.us-west-2.amazonaws.com/"), ["host"]),
+    ("port 443", token(base="https://sts.us-west-2.amazonaws.com:443/"), ["host"]),
+    ("trailing dot", token(base="https://sts.us-west-2.amazonaws.com./"), ["host"]),
+    ("user name", token(base="https://User@sts.us-west-2.amazonaws.com/"), ["sts_userinfo"]),
+    ("blanks around the number", token(X_Amz_Expires=" 60 "), ["expires"]),
+    ("underscore in the number", token(X_Amz_Expires="6_0"), ["expires"]),
+    ("Arabic digits", token(X_Amz_Expires="٦٠"), ["expires"]),
+    ("sign before the number", token(X_Amz_Expires="+60"), []),
+    ("no life at all", token(X_Amz_Expires="0"), []),
+    ("fraction after a dot", token(X_Amz_Date="20260203T040406.5Z"), []),
+    ("fraction after a comma", token(X_Amz_Date="20260203T040406,5Z"), []),
+    ("date without leading zeros", token(X_Amz_Date="202623T040406Z"), ["date_format"]),
+    ("lower-case t", token(X_Amz_Date="20260203t040406Z"), ["date_format"]),
+    ("lower-case z", token(X_Amz_Date="20260203T040406z"), ["date_format"]),
+    ("Kelvin sign in a name", token(without="X-Amz-Security-Token", query="&X-Amz-Security-To\u212aen=s"), []),
+    ("dotted capital I in a name", token(without="Action", query="&Act\u0130on=GetCallerIdentity"), []),
+    ("long s and Kelvin sign in a header", token(X_Amz_SignedHeaders="host;x-\u212a8\u017f-aws-id"),
+     ["sts_signed_headers"]),
+    ("fragment", token(query="#here"), []),
+    ("upper-case scheme", token(base="HTTPS://sts.us-west-2.amazonaws.com/"), []),
+    ("empty segments", token(query="&&"), []),
+    ("escaped slash as path", token(base="https://sts.us-west-2.amazonaws.com/%2f"), ["path"]),
+    ("double slash as path", token(base="https://sts.us-west-2.amazonaws.com//"), ["path"]),
+    ("dot as path", token(base="https://sts.us-west-2.amazonaws.com/."), ["path"]),
+    ("no path", token(base="https://sts.us-west-2.amazonaws.com"), ["path"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "broken"), [row[1:] for row in QUIRKS], ids=[row[0] for row in QUIRKS])
+def test_go_reads_it_otherwise_than_python(text: str, broken: list[str]) -> None:
+    found = rules(text)
+
+    verifier = [rule for rule in found if rule in VERIFIER_RULES]
+    assert verifier == [rule for rule in broken if rule in VERIFIER_RULES]
+    assert set(broken) <= set(found)
+
+
+ONE_WRONG = [
+    ("too_large", token_of(url() + "&" * 4000)),
+    ("prefix", "Bearer " + token()),
+    ("base64", token() + "=="),
+    ("url_parse", token(base="https://sts us.amazonaws.com/")),
+    ("scheme", token(base="http://sts.us-west-2.amazonaws.com/")),
+    ("host", token(base="https://localhost.us-west-2.example.com/")),
+    ("host_region", token(base="https://sts.-.amazonaws.com/")),
+    ("host_partition", token(base="https://sts.cn-north-1.amazonaws.com.cn/")),
+    ("path", token(base=BASE + "x")),
+    ("query", token(query="&%")),
+    ("dup_case", token(query="&action=GetCallerIdentity")),
+    ("param", token(query="&x-k8s-aws-id=prod-eks")),
+    ("dup", token(query="&Action=GetCallerIdentity")),
+    ("action", token(Action="getcalleridentity")),
+    ("signed_headers", token(X_Amz_SignedHeaders="host")),
+    ("expires", token(X_Amz_Expires="901")),
+    ("date_missing", token(without="X-Amz-Date")),
+    ("date_format", token(X_Amz_Date="2026-02-03T04:05:06Z")),
+    ("date_expired", token(X_Amz_Date="20260203T035005Z")),
+    ("sts_signed_headers", token(X_Amz_SignedHeaders="amz-sdk-request;host;x-k8s-aws-id")),
+    ("sts_scope_host", token(X_Amz_Credential="ASIAX/20260203/eu-west-1/sts/aws4_request")),
+    ("sts_scope_date", token(X_Amz_Credential="ASIAX/20260204/us-west-2/sts/aws4_request")),
+    ("sts_key_id", token(X_Amz_Credential="/20260203/us-west-2/sts/aws4_request")),
+    ("sts_session_token", token(without="X-Amz-Security-Token")),
+    ("sts_future", token(X_Amz_Date="20260203T041007Z")),
+    ("sts_userinfo", token(base="https://a:b@sts.us-west-2.amazonaws.com/")),
+]
+
+
+@pytest.mark.parametrize(("rule", "text"), ONE_WRONG, ids=[row[0] for row in ONE_WRONG])
+def test_one_thing_wrong_is_found_and_named_first(rule: str, text: str) -> None:
+    found = violations(text, now=NOW)
+
+    assert found[0].rule == rule
+    assert found[0].judge == ("sts" if rule.startswith("sts_") else "verifier")
+    assert found[0].message
+    assert found[0].remedy
+
+
+def test_the_global_endpoint_is_for_partition_aws_only() -> None:
+    text = token(base="https://sts.amazonaws.com/", X_Amz_Credential="ASIAX/20260203/us-east-1/sts/aws4_request")
+
+    assert rules(text) == []
+    assert rules(text, partition="aws-us-gov") == ["host_global"]
+
+
+NEAR = [
+    ("accept may be signed too", {"X_Amz_SignedHeaders": "accept;host;x-k8s-aws-id"}),
+    ("a user key has no session token",
+     {"without": "X-Amz-Security-Token", "X_Amz_Credential": "AKIAX/20260203/us-west-2/sts/aws4_request"}),
+    ("five minutes ahead", {"X_Amz_Date": "20260203T041006Z"}),
+    ("exactly fifteen minutes old", {"X_Amz_Date": "20260203T035006Z"}),
+    ("nine hundred seconds", {"X_Amz_Expires": "900"}),
+    ("a region that is not the cluster's",
+     {"base": "https://sts.eu-west-1.amazonaws.com/", "X_Amz_Credential": "AKIAX/20260203/eu-west-1/sts/aws4_request"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [row[1] for row in NEAR], ids=[row[0] for row in NEAR])
+def test_what_looks_wrong_but_is_right_breaks_nothing(changes: dict[str, str]) -> None:
+    assert rules(token(**changes), region="us-west-2") == []
+
+
+@pytest.mark.parametrize(
+    ("late", "broken"),
+    [(timedelta(), []), (timedelta(microseconds=1), ["date_expired"]), (timedelta(milliseconds=1), ["date_expired"])],
+)
+def test_a_token_lives_fifteen_minutes_to_the_microsecond(late: timedelta, broken: list[str]) -> None:
+    assert rules(token(), now=NOW + timedelta(minutes=15) + late) == broken
+
+
+@pytest.mark.parametrize("partition", PARTITIONS, ids=lambda partition: partition.name)
+def test_a_token_of_ours_breaks_no_rule_in_any_region_of_its_partition(partition: Any) -> None:
+    regions = [region for region in partition.regions if not region.endswith("-global")]
+    assert regions
+
+    for region in regions:
+        made = encode_token(presign(CREDENTIALS, cluster_name="prod-eks", region=region, now=NOW))
+        assert rules(made, partition=partition.name, region=region) == []
+
+
+@given(st.data())
+@settings(max_examples=1000)
+def test_rules_are_reported_in_the_verifiers_order(data: st.DataObject) -> None:
+    changes = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "base": st.sampled_from(["http://x/", "https://localhost/y", "https://sts.amazonaws.com", BASE]),
+                "Action": st.text(max_size=3),
+                "X_Amz_Expires": st.text(max_size=3),
+                "X_Amz_Date": st.text(max_size=17),
+                "X_Amz_SignedHeaders": st.text(max_size=20),
+                "query": st.text(st.sampled_from("&=;%aA"), max_size=6),
+            },
+        )
+    )
+
+    found = rules(token(**changes))
+
+    order = [*VERIFIER_RULES, *STS_RULES]
+    positions = [order.index(rule) for rule in found]
+    assert positions == sorted(positions)
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"base": "https://\u202eevil\x1b.com/"}, {"Action": "\x1b[31m\u202e"}, {"query": "&\x00\u202e=1"},
+     {"X_Amz_Date": "\x07" * 900}, {"X_Amz_Credential": "\u202e/x/y/z/\n"}],
+    ids=str,
+)  # fmt: skip
+def test_hostile_text_is_shown_as_short_printable_ascii(changes: dict[str, str]) -> None:
+    found = violations(token(**changes), now=NOW)
+
+    assert found
+    for violation in found:
+        assert violation.message.isprintable()
+        assert violation.message.isascii()
+        assert len(violation.message) < 300
