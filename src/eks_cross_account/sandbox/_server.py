@@ -86,23 +86,37 @@ async def listen(
 
 async def listen_proxy(loop: Loop, port_of: Callable[[str], int | None]) -> int:
     """An HTTPS proxy (CONNECT) for the host names that ``port_of`` knows; the port."""
+    tunnels: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            await _tunnel(reader, writer, port_of)
-        writer.close()
+        task, ends = asyncio.current_task(), [writer]
+        if task is not None:
+            tunnels[task] = ends
+            task.add_done_callback(lambda done: tunnels.pop(done, None))
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await _tunnel(reader, writer, ends, port_of)
+        for end in ends:
+            end.close()
 
     server = await asyncio.start_server(serve, LOOPBACK, 0, limit=_HEAD_LIMIT)
 
     async def close() -> None:
+        """Cut every tunnel: their tasks then end by themselves (asyncio reports a cancelled one as an error)."""
         server.close()
+        open_tasks = list(tunnels)
+        for end in [end for ends in tunnels.values() for end in ends]:
+            end.transport.abort()
+        await asyncio.gather(*open_tasks, return_exceptions=True)
 
     loop.on_stop(close)
     return int(server.sockets[0].getsockname()[1])
 
 
 async def _tunnel(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port_of: Callable[[str], int | None]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    ends: list[asyncio.StreamWriter],
+    port_of: Callable[[str], int | None],
 ) -> None:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, _, rest = head.partition(" ")
@@ -110,16 +124,14 @@ async def _tunnel(
     target = port_of(host) if method == "CONNECT" and port == "443" else None
     if target is None:
         text = b"This is the proxy of the eks-cross-account sandbox: it knows the sandbox's own AWS host names only.\n"
-        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n"
-                     b"Content-Length: %d\r\n\r\n" % len(text) + text)  # fmt: skip
+        head_lines = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head_lines % len(text) + text)
         await writer.drain()
         return
     inner_reader, inner_writer = await asyncio.open_connection(LOOPBACK, target)
+    ends.append(inner_writer)
     writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-    try:
-        await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer))
-    finally:
-        inner_writer.close()
+    await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer))
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
