@@ -88,7 +88,9 @@ def test_importing_does_nothing_and_the_environment_is_never_written(file: Path)
     top = [node for statement in tree.body if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
            for node in ast.walk(statement)]  # fmt: skip
 
-    assert not any(isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "basicConfig"} for node in top)
+    assert not any(
+        isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "basicConfig"} for node in top
+    )
     written = [
         target
         for node in ast.walk(tree)

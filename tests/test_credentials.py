@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.session
 import pytest
+from tokens import CREDENTIALS, assert_no_canary
 
 from eks_cross_account import (
     AssumeRoleError,
@@ -22,7 +23,6 @@ from eks_cross_account import (
 )
 from eks_cross_account.credentials import find_region, freeze, session_source
 from eks_cross_account.sandbox import Sandbox, trust_policy
-from tokens import CREDENTIALS, assert_no_canary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,7 +250,9 @@ def test_a_hop_that_sts_could_not_take_is_refused_before_it_is_sent(arguments: A
 
 
 def test_a_hop_can_be_compared_and_kept_as_a_key() -> None:
-    assert RoleHop(ROLE, tags={"a": "b"}, duration=900) == RoleHop(ROLE, tags=[("a", "b")], duration=timedelta(minutes=15))
+    assert RoleHop(ROLE, tags={"a": "b"}, duration=900) == RoleHop(
+        ROLE, tags=[("a", "b")], duration=timedelta(minutes=15)
+    )
     assert len({RoleHop(ROLE), RoleHop(ROLE), RoleHop(ROLE, session_name="other")}) == 2
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens import CREDENTIALS, NOW, SIGNATURE, assert_no_canary, token, token_of, url
 
 from eks_cross_account import EksToken, MalformedTokenError, decode_token, encode_token, presign, violations
-from tokens import CREDENTIALS, NOW, SIGNATURE, assert_no_canary, token, token_of, url
 
 GOOD = token()
 
@@ -128,7 +128,9 @@ def test_any_change_to_a_good_url_is_decoded_or_refused_by_our_error(data: st.Da
     text = url()
     start = data.draw(st.integers(0, len(text)))
     length = data.draw(st.integers(0, 8))
-    put = data.draw(st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["%", "%zz", ";", "&&", "[", "@"]))
+    put = data.draw(
+        st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["%", "%zz", ";", "&&", "[", "@"])
+    )
 
     only_our_errors(token_of(text[:start] + put + text[start + length :]))
 

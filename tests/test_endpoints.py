@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from tokens import vectors
 
 from eks_cross_account import _partitions, endpoints
 from eks_cross_account.errors import UnknownRegionError
-from tokens import vectors
 
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc")
 HOSTS = vectors("host_matrix")["hosts"]
@@ -65,7 +65,7 @@ def test_a_partition_without_a_dual_stack_name_that_eks_takes_has_none() -> None
 @pytest.mark.parametrize(
     "region",
     [
-        "us-east-1.evil.com", "x@evil", "us-east-1\r\nHost: x", "us-east-1\n", "eu-wést-1", "eu-west-１", "",
+        "us-east-1.evil.com", "x@evil", "us-east-1\r\nHost: x", "us-east-1\n", "eu-wést-1", "eu-west-\uff11", "",
         "aws-global", "US-EAST-1", "us-east-1/", "us_east_1", " us-east-1", "eu-west-" + "1" * 80, "global",
     ],
 )  # fmt: skip

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from tokens import cases
 
 from eks_cross_account import CallerIdentity, InvalidArnError, StsUnavailableError, canonicalize, strip_path
 from eks_cross_account.identity import parse_caller_identity
-from tokens import cases
 
 FUNCTIONS = {"canonicalize": canonicalize, "strip_path": strip_path, "strip": strip_path}
 ARNS = [case for case in cases("arn") if case["input"]["function"] in FUNCTIONS]
@@ -88,7 +88,8 @@ def test_what_sts_would_not_write_is_no_identity(raw: bytes) -> None:
     ("arn", "user_id", "canonical", "session", "principal"),
     [
         ("arn:aws:sts::222222222222:assumed-role/r/s", "AROAX:s", "arn:aws:iam::222222222222:role/r", "s", "AROAX"),
-        ("arn:aws:iam::222222222222:user/team/alice", "AIDAX", "arn:aws:iam::222222222222:user/team/alice", "", "AIDAX"),
+        ("arn:aws:iam::222222222222:user/team/alice", "AIDAX", "arn:aws:iam::222222222222:user/team/alice", "",
+         "AIDAX"),
         ("arn:aws:iam::222222222222:root", "222222222222", "arn:aws:iam::222222222222:root", "", "222222222222"),
         ("arn:aws:sts::222222222222:federated-user/bob", "222222222222:bob",
          "arn:aws:sts::222222222222:federated-user/bob", "", "222222222222:bob"),

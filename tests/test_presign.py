@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,12 +16,12 @@ from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens import CREDENTIALS, NOW, assert_no_canary, moment, vectors
 
 from eks_cross_account import encode_token, presign
 from eks_cross_account._partitions import PARTITIONS
 from eks_cross_account.credentials import FrozenCredentials
 from eks_cross_account.errors import ClusterError, CredentialsError, UnknownRegionError
-from tokens import CREDENTIALS, NOW, assert_no_canary, moment, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def botocore_clock() -> Iterator[None]:
     if hasattr(botocore.auth, "get_current_datetime"):
         patch.setattr(botocore.auth, "get_current_datetime", lambda *_, **__: _Clock.moment.replace(tzinfo=None))
     else:
-        patch.setattr(botocore.auth.datetime, "datetime", _Clock)
+        patch.setattr(botocore.auth, "datetime", SimpleNamespace(datetime=_Clock))
     yield
     patch.undo()
 

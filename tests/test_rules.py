@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens import CREDENTIALS, NOW, cases, moment, token, token_of, url
 
 from eks_cross_account import encode_token, presign, violations
 from eks_cross_account._partitions import PARTITIONS
 from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
-from tokens import CREDENTIALS, NOW, cases, moment, token, token_of, url
 
 CASES = cases("token")
 BASE = "https://sts.us-west-2.amazonaws.com/"

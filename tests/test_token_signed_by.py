@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tokens import CREDENTIALS, NOW, token
 
 from eks_cross_account import encode_token, presign, token_signed_by
-from tokens import CREDENTIALS, NOW, token
 
 OURS = encode_token(presign(CREDENTIALS, cluster_name="prod-eks", region="us-west-2", now=NOW))
 

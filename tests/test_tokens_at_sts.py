@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
+from tokens import CREDENTIALS, NOW, assert_no_canary, token
 
 from eks_cross_account import (
     Cluster,
@@ -33,7 +35,6 @@ from eks_cross_account import (
 )
 from eks_cross_account.credentials import session_source
 from eks_cross_account.provider import mint, utc_now
-from tokens import CREDENTIALS, NOW, assert_no_canary, token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,9 @@ def test_nothing_of_a_token_is_written_or_exported(tmp_path: Any) -> None:
 def test_a_token_does_not_outlive_the_session_that_signed_it() -> None:
     short = replace(CREDENTIALS, expiration=NOW + timedelta(minutes=5))
 
-    assert mint(short, cluster_name="c", region="eu-west-1", now=NOW).expiration == NOW + timedelta(minutes=4, seconds=30)
+    assert mint(short, cluster_name="c", region="eu-west-1", now=NOW).expiration == NOW + timedelta(
+        minutes=4, seconds=30
+    )
     assert mint(CREDENTIALS, cluster_name="c", region="eu-west-1", now=NOW).expiration == NOW + timedelta(minutes=14)
 
 
@@ -256,6 +259,16 @@ def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
     with pytest.raises(StsUnavailableError, match="HTTPS_PROXY"):
+        verify(minted(CREDENTIALS))
+
+
+def test_a_name_that_dns_does_not_know_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+
+    with pytest.raises(StsUnavailableError, match="not found in DNS"):
         verify(minted(CREDENTIALS))
 
 

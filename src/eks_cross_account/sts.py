@@ -153,10 +153,14 @@ def _configured_bundle(session: Any) -> str | None:  # noqa: ANN401 - a botocore
 
 def _reason(error: BaseException) -> str:
     """Why there is no answer, without urllib3's texts."""
+    import socket  # noqa: PLC0415 - loaded already
+
     import urllib3  # noqa: PLC0415 - loaded already
 
     inner = getattr(error, "reason", None)
     seen = inner if isinstance(inner, BaseException) else error
+    if isinstance(seen.__cause__ or seen.__context__, socket.gaierror):
+        return "a name was not found in DNS (STS, or the proxy)"
     kinds = (
         (urllib3.exceptions.ProxyError, "the proxy is not there, refused, or cut the connection (HTTPS_PROXY)"),
         (urllib3.exceptions.ConnectTimeoutError, "no connection in time (is there a route, or a VPC endpoint?)"),
@@ -165,7 +169,6 @@ def _reason(error: BaseException) -> str:
             urllib3.exceptions.SSLError,
             "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has",
         ),
-        (urllib3.exceptions.NameResolutionError, "the name was not found in DNS"),
         (urllib3.exceptions.NewConnectionError, "no connection"),
         (FileNotFoundError, "the CA bundle file does not exist (AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE)"),
     )

@@ -49,7 +49,8 @@ def trust_policy_remedy(caller_arn: str, role_arn: str, *, external_id_sent: boo
     except InvalidArnError:
         statement = '{"Effect": "Allow", "Principal": {"AWS": "<ARN of the caller>"}, "Action": "sts:AssumeRole"}'
     return Remedy(
-        f"add this statement to the trust policy of {role_arn}. {external}\n{statement}",
+        f"add this statement to the trust policy of {role_arn} (or mend the ARN: AWS says the same of a role that does "
+        f"not exist). {external}\n{statement}",
         (f"aws iam get-role --role-name {shlex.quote(role_name)} --query Role.AssumeRolePolicyDocument",),
     )
 

@@ -1,8 +1,8 @@
 """AWS on loopback to try and test against: STS, EKS, iam:GetRole, container and instance credentials.
 
 It really checks signatures, session tokens, dates, trust policies, external ids and the cluster's name in a token,
-under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``. Needs the extra ``sandbox``;
-loaded at its first use, because every pytest run imports this package for the plugin in it.
+under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``. Needs the extra
+``sandbox``; loaded at its first use, because every pytest run imports this package for the plugin in it.
 """
 
 from __future__ import annotations

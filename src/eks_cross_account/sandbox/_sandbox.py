@@ -98,6 +98,7 @@ class Sandbox:
         self._loop: _server.Loop | None = None
         self._folder: Path | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self.hanging = 0  # requests that met `hang` and are still waiting
         self._container_token = secrets.token_urlsafe(16)
         self._imds_tokens: set[str] = set()
         self._instance: Key | None = None
@@ -394,13 +395,16 @@ class Sandbox:
             headers["x-amzn-ErrorType"] = answer.code
         return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type, headers=headers)
 
-    @staticmethod
-    async def _meet(fault: Fault, service: str, request: web.BaseRequest) -> web.Response | None:
+    async def _meet(self, fault: Fault, service: str, request: web.BaseRequest) -> web.Response | None:
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
             return None
         if fault.kind == "hang":
-            await asyncio.Event().wait()
+            self.hanging += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.hanging -= 1
         if fault.kind == "disconnect":
             if request.transport is not None:
                 request.transport.abort()

@@ -124,7 +124,9 @@ async def _tunnel(
     target = port_of(host) if method == "CONNECT" and port == "443" else None
     if target is None:
         text = b"This is the proxy of the eks-cross-account sandbox: it knows the sandbox's own AWS host names only.\n"
-        head_lines = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        head_lines = (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        )
         writer.write(head_lines % len(text) + text)
         await writer.drain()
         return
