@@ -350,8 +350,17 @@ def test_token_takes_the_region_from_the_api_servers_name(
          "its session token is missing"),
         ({"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_REGION": "evil.com"},
          "not an AWS region"),
+        ({"AWS_CONFIG_FILE": "/etc/passwd", "AWS_REGION": "eu-west-1"}, "Unable to parse config file"),
+        ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-west-1"}, "(nobody) could not be found"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_REGION": "eu-west-1",
+          "AWS_CREDENTIAL_EXPIRATION": "soon"}, "cannot be used: Unknown string format: soon"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "canary", "AWS_REGION": "eu-west-1",
+          "AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00Z"}, "still expired"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "canary\n", "AWS_REGION": "eu-west-1"},
+         "copy it again"),
     ],
-    ids=["no credentials", "no region", "half a pair", "no session token", "bad region"],
+    ids=["no credentials", "no region", "half a pair", "no session token", "bad region", "bad file", "no profile",
+         "bad expiration", "past expiration", "bad copy"],
 )  # fmt: skip
 def test_token_fails_with_code_1_one_line_and_an_empty_stdout(
     run: Any, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], words: str
@@ -411,10 +420,20 @@ def test_no_secret_is_ever_printed_in_a_debug_log(eks_sandbox: Sandbox) -> None:
         assert secret not in done.stdout + done.stderr
 
 
+def interruptible() -> None:
+    """A process that was started in the background by a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def sandbox_process() -> Any:
     started = subprocess.Popen(
-        [*COMMAND, "sandbox"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "sandbox"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,  # noqa: PLW1509 - no thread of this process is in the way
     )
     yield started
     started.kill()
@@ -443,8 +462,14 @@ def test_the_sandbox_prints_exports_runs_and_stops_cleanly(sandbox_process: Any,
 def test_ctrl_c_during_a_check_is_130_without_a_traceback(eks_sandbox: Sandbox) -> None:
     eks_sandbox.hang("sts:*")
     variables = environment(**eks_sandbox.environ)
-    checking = subprocess.Popen([*COMMAND, "check", "--cluster-name", "analytics"], env=variables,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    checking = subprocess.Popen(
+        [*COMMAND, "check", "--cluster-name", "analytics"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,  # noqa: PLW1509 - as above
+    )
     deadline = time.monotonic() + 20
     while not _connected(eks_sandbox) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -457,6 +482,16 @@ def test_ctrl_c_during_a_check_is_130_without_a_traceback(eks_sandbox: Sandbox) 
 
 def _connected(sandbox: Sandbox) -> bool:
     return sandbox.hanging > 0
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"], ids=["closed", "full"])
+def test_an_answer_that_cannot_be_written_is_code_1(where: str) -> None:
+    keys = environment(AWS_ACCESS_KEY_ID="AKIAX", AWS_SECRET_ACCESS_KEY="s", AWS_REGION="eu-west-1")
+    script = f"{' '.join(COMMAND)} token --cluster-name c {where}"
+
+    done = subprocess.run(["bash", "-c", script], env=keys, capture_output=True, text=True, check=False)  # noqa: S607
+
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
 def test_a_reader_that_goes_away_ends_in_no_traceback() -> None:

@@ -211,6 +211,20 @@ def test_no_credentials_at_all_is_said() -> None:
         session_source()()
 
 
+def test_a_profile_whose_role_is_refused_says_so(
+    eks_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = f"role_arn = arn:aws:iam::{B}:role/nobody\ncredential_source = Environment\nregion = eu-west-1\n"
+    (tmp_path / "config").write_text(f"[profile jobs]\n{profile}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "regional")
+
+    with pytest.raises(CredentialsError, match=r"AssumeRole operation: User: .* is not authorized"):
+        session_source(profile="jobs")()
+
+    assert eks_sandbox.requests[-1].code == "AccessDenied"
+
+
 def test_half_a_pair_is_said_without_the_half() -> None:
     session = botocore.session.Session()
     session.set_credentials("AKIAEXAMPLE", "")

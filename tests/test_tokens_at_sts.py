@@ -38,6 +38,7 @@ from eks_cross_account.provider import mint, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from eks_cross_account.credentials import FrozenCredentials
     from eks_cross_account.sandbox import Sandbox
@@ -269,6 +270,22 @@ def test_a_name_that_dns_does_not_know_is_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
 
     with pytest.raises(StsUnavailableError, match="not found in DNS"):
+        verify(minted(CREDENTIALS))
+
+
+@pytest.mark.parametrize("proxy", ["::::", "socks5://127.0.0.1:9", "ftp://x", "http://[::1"])
+def test_a_proxy_that_cannot_be_one_is_said(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(StsUnavailableError, match="the proxy's URL cannot be used"):
+        verify(minted(CREDENTIALS))
+
+
+def test_a_ca_file_without_certificates_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "empty.pem"))
+
+    with pytest.raises(StsUnavailableError, match="holds no certificate"):
         verify(minted(CREDENTIALS))
 
 

@@ -154,13 +154,19 @@ def session_source(session: Any = None, *, profile: str | None = None) -> Creden
 
 def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  # noqa: ANN401 - as above
     """The session's credentials at this moment, with their expiration where botocore knows one."""
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - heavy, only where AWS is asked
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where AWS is asked
 
     try:
         credentials = session.get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
     except BotoCoreError as error:
         raise CredentialsUnavailableError(f"no AWS credentials: {error}") from error.with_traceback(None)
+    except (
+        ClientError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a profile's role was refused; an expiration is bad or past
+        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from error.with_traceback(None)
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
         raise CredentialsUnavailableError(f"no AWS credentials were found ({where})")
@@ -246,13 +252,13 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     if session is not None:
         return getattr(session, "_session", session)  # boto3 keeps botocore's there; it has no public name
     import botocore.session  # noqa: PLC0415 - heavy, only where AWS is asked
-    from botocore.exceptions import ProfileNotFound  # noqa: PLC0415 - as above
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
 
     made = botocore.session.Session(profile=profile)
     try:
         made.get_scoped_config()
-    except ProfileNotFound as error:
-        raise CredentialsUnavailableError(f"AWS profile: {error}") from error.with_traceback(None)
+    except BotoCoreError as error:  # no such profile, or a file that cannot be read
+        raise CredentialsUnavailableError(f"AWS configuration: {error}") from error.with_traceback(None)
     return made
 
 

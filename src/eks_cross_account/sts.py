@@ -154,6 +154,7 @@ def _configured_bundle(session: Any) -> str | None:  # noqa: ANN401 - a botocore
 def _reason(error: BaseException) -> str:
     """Why there is no answer, without urllib3's texts."""
     import socket  # noqa: PLC0415 - loaded already
+    import ssl  # noqa: PLC0415 - loaded already
 
     import urllib3  # noqa: PLC0415 - loaded already
 
@@ -170,12 +171,14 @@ def _reason(error: BaseException) -> str:
             "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has",
         ),
         (urllib3.exceptions.NewConnectionError, "no connection"),
+        (urllib3.exceptions.LocationValueError, "the proxy's URL cannot be used (HTTPS_PROXY)"),
+        (ssl.SSLError, "the CA bundle file holds no certificate (AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE)"),
         (FileNotFoundError, "the CA bundle file does not exist (AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE)"),
     )
     for kind, text in kinds:
         if isinstance(seen, kind) or isinstance(error, kind):
             return text
-    return type(seen).__name__
+    return getattr(seen, "strerror", None) or type(seen).__name__
 
 
 def _rejection(status: int, body: bytes, host: str) -> Exception:

@@ -31,6 +31,8 @@ _PAYLOAD = re.compile(rb"[A-Za-z0-9_-]*")
 _AMZ_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:[.,](\d+))?Z", re.ASCII)
 _DECODABLE_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{0,5})?")
 _CREDENTIAL = re.compile(r"(\w{0,128})/([\w.-]{1,64}(?:/[\w.-]{1,64}){3})", re.ASCII)
+_ACCESS_KEY_ID = re.compile(r"\w{1,128}", re.ASCII)  # accessKeyIdType of STS, with a shorter least length
+_NO_BLANKS = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
@@ -284,6 +286,11 @@ def _check_credentials(credentials: SigningCredentials) -> None:
     if not access_key or not secret_key:
         missing = "access key id" if not access_key else "secret access key"
         raise CredentialsError(f"the credentials have no {missing}: nothing can be signed with them")
+    for name, value in (("access key id", access_key), ("secret access key", secret_key), ("session token", token)):
+        if value and not _NO_BLANKS.fullmatch(value):
+            raise CredentialsError(f"the {name} has a blank, a line end or a non-ASCII character in it: copy it again")
+    if not _ACCESS_KEY_ID.fullmatch(access_key):
+        raise CredentialsError("the access key id has characters that no key id has: are key id and secret swapped?")
     if access_key.startswith("ASIA") and not token:
         raise CredentialsError(
             f"access key id ...{access_key[-4:]} is temporary (ASIA) but its session token is missing: set "

@@ -36,21 +36,23 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. Never a traceback for bad input, a refusal, or Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by the caller: there is nowhere to answer
+        return FAILED
     try:
         options = _parse(given)
         code = _command(options.command)(options)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse: --help, --version, usage
-        return stop.code if isinstance(stop.code, int) else USAGE
+        code = stop.code if isinstance(stop.code, int) else USAGE
     except UsageError as error:
-        return _fail(str(error), USAGE)
+        code = _fail(str(error), USAGE)
     except EksTokenError as error:
-        return _fail(str(error), _exit_code(error, given))
+        code = _fail(str(error), _exit_code(error, given))
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
-        return FAILED
+        code = INTERRUPTED
+    except OSError as error:  # of stdout: every other one was translated where it arose
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at its end
+        code = FAILED if isinstance(error, BrokenPipeError) else _fail(f"cannot write: {error.strerror}", FAILED)
     return code
 
 
