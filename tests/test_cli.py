@@ -420,20 +420,25 @@ def test_no_secret_is_ever_printed_in_a_debug_log(eks_sandbox: Sandbox) -> None:
         assert secret not in done.stdout + done.stderr
 
 
-def interruptible() -> None:
-    """A process that was started in the background by a shell ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A process that a shell started in the background ignores Ctrl-C, and so would its children.
+INTERRUPTIBLE = [
+    sys.executable,
+    "-c",
+    (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from eks_cross_account.cli import main; sys.exit(main())"
+    ),
+]
 
 
 @pytest.fixture
 def sandbox_process() -> Any:
     started = subprocess.Popen(
-        [*COMMAND, "sandbox"],
+        [*INTERRUPTIBLE, "sandbox"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=interruptible,  # noqa: PLW1509 - no thread of this process is in the way
     )
     yield started
     started.kill()
@@ -463,12 +468,11 @@ def test_ctrl_c_during_a_check_is_130_without_a_traceback(eks_sandbox: Sandbox) 
     eks_sandbox.hang("sts:*")
     variables = environment(**eks_sandbox.environ)
     checking = subprocess.Popen(
-        [*COMMAND, "check", "--cluster-name", "analytics"],
+        [*INTERRUPTIBLE, "check", "--cluster-name", "analytics"],
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=interruptible,  # noqa: PLW1509 - as above
     )
     deadline = time.monotonic() + 20
     while not _connected(eks_sandbox) and time.monotonic() < deadline:
