@@ -98,7 +98,7 @@ class Sandbox:
         self._loop: _server.Loop | None = None
         self._folder: Path | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self.hanging = 0  # requests that met `hang` and are still waiting
+        self.hanging: int = 0  # requests that met `hang` and are still waiting
         self._container_token = secrets.token_urlsafe(16)
         self._imds_tokens: set[str] = set()
         self._instance: Key | None = None
