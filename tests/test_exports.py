@@ -11,7 +11,9 @@ PUBLIC = [
     "AssumeRoleError", "CallerIdentity", "Cluster", "ClusterError", "CredentialSource", "CredentialsError",
     "CredentialsUnavailableError", "DecodedToken", "EksToken", "EksTokenError", "ExpiredTokenError", "Finding",
     "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report", "RoleHop",
-    "StsUnavailableError", "TokenRejectedError", "UnknownRegionError", "Violation", "__version__", "assume_roles",
+    "StsUnavailableError", "TokenProvider", "TokenRejectedError",
+    "UnknownRegionError", "Violation",
+    "__version__", "assume_roles",
     "canonicalize", "decode_token", "describe_cluster", "diagnose", "encode_token", "get_token", "presign",
     "strip_path", "token_signed_by", "verify_token", "violations",
 ]  # fmt: skip

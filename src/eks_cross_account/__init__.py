@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UnknownRegionError,
     )
     from eks_cross_account.identity import CallerIdentity, canonicalize, strip_path
-    from eks_cross_account.provider import get_token
+    from eks_cross_account.provider import TokenProvider, get_token
     from eks_cross_account.rules import Violation, violations
     from eks_cross_account.sts import verify_token
     from eks_cross_account.token import (
@@ -61,6 +61,7 @@ _HOME = {
     "Report": "diagnosis",
     "RoleHop": "credentials",
     "StsUnavailableError": "errors",
+    "TokenProvider": "provider",
     "TokenRejectedError": "errors",
     "UnknownRegionError": "errors",
     "Violation": "rules",
@@ -98,6 +99,7 @@ __all__ = [
     "Report",
     "RoleHop",
     "StsUnavailableError",
+    "TokenProvider",
     "TokenRejectedError",
     "UnknownRegionError",
     "Violation",

@@ -130,14 +130,7 @@ def assume_roles(
     """
     chain = tuple(hops)
     endpoints.partition_of(region)
-
-    def fetch() -> FrozenCredentials:
-        credentials = source()
-        for number, hop in enumerate(chain, start=1):
-            credentials = _assume(credentials, hop, f"hop {number} of {len(chain)}", number, region, session)
-        return credentials
-
-    return fetch if chain else source
+    return _RoleChain(source, chain, region, session) if chain else source
 
 
 def session_source(session: Any = None, *, profile: str | None = None) -> CredentialSource:  # noqa: ANN401 - as above
@@ -145,11 +138,40 @@ def session_source(session: Any = None, *, profile: str | None = None) -> Creden
 
     Raises CredentialsUnavailableError when there are none.
     """
+    return _SessionSource(session, profile)
 
-    def fetch() -> FrozenCredentials:
-        return freeze(_botocore_session(session, profile), profile=profile)
 
-    return fetch
+@dataclass(frozen=True, slots=True)
+class _SessionSource:
+    """A class and not a closure: a provider whose source needs no session of the user's can be pickled."""
+
+    session: Any
+    profile: str | None
+
+    def __call__(self) -> FrozenCredentials:
+        return freeze(_botocore_session(self.session, self.profile), profile=self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class _RoleChain:
+    source: CredentialSource
+    hops: tuple[RoleHop, ...]
+    region: str
+    session: Any
+
+    def __call__(self) -> FrozenCredentials:
+        credentials = self.source()
+        for number, hop in enumerate(self.hops, start=1):
+            place = f"hop {number} of {len(self.hops)}"
+            credentials = _assume(credentials, hop, place, number, self.region, self.session)
+        return credentials
+
+
+def is_portable(source: CredentialSource) -> bool:
+    """Whether a source can go into a pickle without taking a session, and so keys, with it."""
+    if isinstance(source, _RoleChain):
+        return source.session is None and is_portable(source.source)
+    return not isinstance(source, _SessionSource) or source.session is None
 
 
 def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  # noqa: ANN401 - as above

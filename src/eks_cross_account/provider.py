@@ -1,14 +1,23 @@
-"""Turns credentials into tokens with an honest expiration. Touches sources, and the clock that it is given.
+"""Keeps a token fresh, with an honest expiration. Touches sources, and the clock that it is given.
 
-For one token: ``get_token``. A token is signed offline; only the credentials behind it may need the network.
+For one token: ``get_token``; to call twice: ``TokenProvider``. A token is signed offline in microseconds; only the
+credentials behind it may need the network, so all that is below about waiting is about credentials.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+from eks_cross_account import endpoints
 from eks_cross_account.credentials import (
     FrozenCredentials,
     RoleHop,
@@ -16,16 +25,31 @@ from eks_cross_account.credentials import (
     botocore_session,
     caller_region,
     find_region,
+    is_portable,
     role_chain,
     session_source,
 )
-from eks_cross_account.token import EksToken, encode_token, presign
+from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError
+from eks_cross_account.token import LIFE, EksToken, check_cluster_name, encode_token, presign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import asyncio
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from eks_cross_account.credentials import CredentialSource
+    from eks_cross_account.token import SigningCredentials
+
+_LOG = logging.getLogger(__name__)
 
 LIFETIME = timedelta(minutes=14)  # a minute less than the verifier allows, as every peer announces it
-_MARGIN = timedelta(seconds=30)  # a token must not outlive the session that signed it, nor arrive in its last seconds
+_MARGIN, _MARGIN_SHARE = timedelta(seconds=30), 0.1  # before the end of a session: a token must not arrive too late
+_STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
+_BACK_OFF, _LONGEST_BACK_OFF = timedelta(seconds=1), timedelta(minutes=1)
+_FORCE_INTERVAL = timedelta(minutes=1)  # invalidate() asks for new credentials this often at most
+_CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
+_SESSION_WAIT = 60  # seconds; a session of the user's refreshes under a lock that is not ours
+_THREADS = 4
 
 
 def utc_now() -> datetime:
@@ -33,20 +57,325 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def mint(
+def mint(  # noqa: PLR0913 - a token's parts
     credentials: FrozenCredentials,
     *,
     cluster_name: str,
     region: str,
     now: datetime,
     lifetime: timedelta = LIFETIME,
+    margin: timedelta = _MARGIN,
 ) -> EksToken:
     """A token of these credentials. Its expiration: ``now`` + ``lifetime``, or the credentials' less a margin."""
     url = presign(credentials, cluster_name=cluster_name, region=region, now=now)
     expiration = now.replace(microsecond=0) + lifetime
     if credentials.expiration is not None:
-        expiration = min(expiration, credentials.expiration - _MARGIN)
+        expiration = min(expiration, credentials.expiration - margin)
     return EksToken(encode_token(url), expiration)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a provider has: replaced as one, so that a reader needs no lock. Moments are aware UTC."""
+
+    credentials: FrozenCredentials
+    fetched_at: datetime
+    token: EksToken
+    signed_at: datetime
+
+    def __repr__(self) -> str:
+        return f"_Held({self.credentials!r}, {self.token!r})"
+
+
+class _Flight:
+    """The refresh under way or last tried, of one process: a forked child begins with another.
+
+    ``lock`` is held while the source is asked; ``swap`` for the moment of replacing what is held, never for I/O.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.swap = threading.Lock()
+        self.failures = 0
+        self.not_before: datetime | None = None
+        self.error: Exception | None = None
+
+
+class TokenProvider:
+    """One token, kept good: for any number of threads, coroutines and forked children.
+
+    ``source``: a CredentialSource, a boto3 or botocore session, or static credentials. ``lifetime``: of a token, at
+    most 15 minutes less what it travels. ``clock``: the wall clock, an aware UTC datetime at each call.
+
+    FRESH: served without a lock. STALE (less than 5 minutes or a fifth of the session left): the first caller looks for
+    new credentials, the others take what is good; when that fails the old token is served to its end, with a growing
+    pause between attempts. EXPIRED: all wait for one attempt. No thread runs in between.
+
+    A provider can be pickled where its source can and holds no keys; what it has cached is never in the pickle.
+    """
+
+    def __init__(
+        self,
+        source: CredentialSource | SigningCredentials | Any,  # noqa: ANN401 - sessions have no types
+        *,
+        cluster_name: str,
+        region: str,
+        lifetime: timedelta = LIFETIME,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        check_cluster_name(cluster_name)
+        endpoints.partition_of(region)
+        if not timedelta() < lifetime <= LIFE:
+            raise ValueError(f"lifetime must be more than nothing and at most {LIFE}, not {lifetime}")
+        self.cluster_name, self.region = cluster_name, region
+        self._given = source
+        self._source = _as_source(source)
+        self._lifetime = lifetime
+        self._clock = clock
+        self._held: _Held | None = None
+        self._forced_at: datetime | None = None
+        self._force = False
+        self._flights: dict[int, _Flight] = {}  # by process id: a child must not wait for its parent's lock
+        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[EksToken]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"TokenProvider(cluster_name={self.cluster_name!r}, region={self.region!r})"
+
+    def get_token(self) -> EksToken:
+        """A token that may be sent now. Raises what the source raises, when there is no good token left."""
+        now = self._clock()
+        token = self._fresh(now)
+        if token is not None:
+            return token
+        flight = self._flight()
+        good = None if self._force else self._usable(now)
+        if good is None:
+            with flight.lock:
+                return self._refreshed(flight)
+        if not flight.lock.acquire(blocking=False):
+            return good
+        try:
+            return self._refreshed(flight)
+        finally:
+            flight.lock.release()
+
+    async def aget_token(self) -> EksToken:
+        """As ``get_token``, without ever blocking the event loop: all that wait in a loop await one attempt."""
+        now = self._clock()
+        token = self._fresh(now)
+        if token is not None:
+            return token
+        import asyncio  # noqa: PLC0415 - loaded already where there is a loop
+
+        loop = asyncio.get_running_loop()
+        with self._flight().swap:
+            waiting = self._waiting.get(loop)
+            if waiting is None or waiting.done():
+                waiting = self._waiting[loop] = loop.create_future()
+                attempt = _executor().submit(self.get_token)
+                attempt.add_done_callback(partial(_land, loop, waiting))
+        good = None if self._force else self._usable(now)
+        if good is not None:
+            return good
+        # the attempt goes on without a waiter that was cancelled: others await it, and its result is kept
+        return await asyncio.shield(waiting)
+
+    def peek(self) -> EksToken | None:
+        """The token at hand if it may still be sent; asks nobody."""
+        return self._usable(self._clock())
+
+    def invalidate(self, token: EksToken) -> None:
+        """Say that a token was refused: the next one is signed anew, with new credentials if those are a minute old.
+
+        Does nothing when another token has taken its place already. New credentials are asked for at most once a
+        minute: an identity that is not mapped, and a thousand pods, must not become a storm at STS.
+        """
+        now = self._clock()
+        with self._flight().swap:
+            held = self._held
+            if held is None or held.token.value != token.value:
+                return
+            last = max(held.fetched_at, self._forced_at or held.fetched_at)
+            if now - last >= _FORCE_INTERVAL:
+                self._force, self._forced_at = True, now
+            with contextlib.suppress(CredentialsError):  # they have ended: get_token will say so
+                self._held = self._signed(held.credentials, held.fetched_at, now)
+
+    def __reduce__(self) -> tuple[Callable[..., TokenProvider], tuple[object, ...]]:
+        if not callable(self._given) or not is_portable(self._given):
+            raise TypeError(
+                "this provider holds a session or keys, which must not get into a pickle: make it of a source that "
+                "finds them where it runs, such as session_source()"
+            )
+        return _remade, (self._given, self.cluster_name, self.region, self._lifetime, self._clock)
+
+    # --- inside
+
+    def _fresh(self, now: datetime) -> EksToken | None:
+        """The token where the credentials need no looking after."""
+        held = self._held
+        if held is None or self._force:
+            return None
+        # where nobody knows how long they are good, look again at the pace of tokens
+        end = held.credentials.expiration or held.fetched_at + self._lifetime
+        return None if _is_stale(end, held.fetched_at, now) else self._usable(now)
+
+    def _usable(self, now: datetime) -> EksToken | None:
+        """A token of the credentials at hand, signed anew where only the token is old; None when they have ended."""
+        held = self._held
+        if held is None or not _is_stale(held.token.expiration, held.signed_at, now):
+            return None if held is None else held.token
+        try:
+            signed = self._signed(held.credentials, held.fetched_at, now)
+        except CredentialsError:
+            return None
+        with self._flight().swap:
+            if self._held is held:  # else a refresh came between, and has better credentials
+                self._held = signed
+        return signed.token
+
+    def _refreshed(self, flight: _Flight) -> EksToken:
+        """With the flight's lock: new credentials and their token; or the old one; or the error."""
+        now = self._clock()
+        token = self._fresh(now)  # somebody else was faster
+        if token is not None:
+            return token
+        usable = self._usable(now)
+        if flight.not_before is not None and flight.error is not None and now < flight.not_before:
+            if usable is not None:
+                return usable
+            raise flight.error.with_traceback(None)
+        try:
+            credentials = self._source()
+            fetched_at = self._clock()
+            found = self._signed(credentials, fetched_at, fetched_at)
+        except Exception as error:
+            self._failed(flight, error)
+            usable = self._usable(self._clock())
+            if usable is None:
+                raise
+            _LOG.warning("no new credentials for cluster %s, the old are still good: %s", self.cluster_name, error)
+            return usable
+        flight.failures, flight.not_before, flight.error = 0, None, None
+        with flight.swap:
+            self._held, self._force = found, False
+        return found.token
+
+    def _failed(self, flight: _Flight, error: Exception) -> None:
+        pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_BACK_OFF)
+        flight.failures = min(flight.failures + 1, 10)
+        flight.not_before = self._clock() + pause
+        flight.error = error.with_traceback(None)
+        if self._usable(self._clock()) is not None:
+            self._force = False  # what was refused once may be all there is
+
+    def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, now: datetime) -> _Held:
+        margin = _share(credentials.expiration, fetched_at, _MARGIN, _MARGIN_SHARE)
+        token = mint(
+            credentials,
+            cluster_name=self.cluster_name,
+            region=self.region,
+            now=now,
+            lifetime=self._lifetime,
+            margin=margin,
+        )
+        if token.expiration <= now:
+            raise CredentialsError("the credentials have expired, or will before a token of theirs could arrive")
+        return _Held(credentials, fetched_at, token, now)
+
+    def _flight(self) -> _Flight:
+        pid = os.getpid()
+        return self._flights.get(pid) or self._flights.setdefault(pid, _Flight())
+
+
+def _remade(
+    source: CredentialSource, cluster_name: str, region: str, lifetime: timedelta, clock: Callable[[], datetime]
+) -> TokenProvider:
+    return TokenProvider(source, cluster_name=cluster_name, region=region, lifetime=lifetime, clock=clock)
+
+
+def _is_stale(expiration: datetime, since: datetime, now: datetime) -> bool:
+    return now < since - _CLOCK_STEP or expiration - now < _share(expiration, since, _STALE, _STALE_SHARE)
+
+
+def _share(expiration: datetime | None, since: datetime, most: timedelta, share: float) -> timedelta:
+    """``most``, or that share of a short life: a session of 30 seconds has no 30 seconds to spare."""
+    return most if expiration is None else min(most, max(expiration - since, timedelta()) * share)
+
+
+def _as_source(source: Any) -> CredentialSource:  # noqa: ANN401 - sessions have no types
+    if hasattr(source, "get_credentials"):
+        return _PatientSource(source)
+    if hasattr(source, "access_key") and hasattr(source, "secret_key"):
+        if hasattr(source, "refresh_needed"):
+            raise TypeError(
+                "these credentials refresh themselves, so key and session token can belong to two sessions: pass the "
+                "session, or credentials.get_frozen_credentials()"
+            )
+        expiration = getattr(source, "expiration", None)
+        frozen = FrozenCredentials(source.access_key, source.secret_key, source.token, expiration)
+        return lambda: frozen
+    if not callable(source):
+        raise TypeError(
+            f"a source is a function, a boto3 or botocore session, or credentials, not {type(source).__name__}"
+        )
+    made: CredentialSource = source
+    return made
+
+
+class _PatientSource:
+    """The credentials of a user's session, whose own refresh takes a lock that a fork may have left closed."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 - a boto3 or botocore session
+        self._fetch = session_source(session)
+
+    def __call__(self) -> FrozenCredentials:
+        answer: SimpleQueue[FrozenCredentials | Exception] = SimpleQueue()
+        # a daemon: should it wait for that lock for ever, the interpreter must still be able to end
+        threading.Thread(target=self._ask, args=(answer,), name="eks-session", daemon=True).start()
+        try:
+            found = answer.get(timeout=_SESSION_WAIT)
+        except Empty:
+            raise CredentialsUnavailableError(
+                f"the session's own credentials did not come within {_SESSION_WAIT} s: it is refreshing them, or was "
+                "forked while it did"
+            ) from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _ask(self, answer: SimpleQueue[FrozenCredentials | Exception]) -> None:
+        try:
+            answer.put(self._fetch())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
+            answer.put(error)
+
+
+_EXECUTORS: dict[int, ThreadPoolExecutor] = {}
+
+
+def _executor() -> ThreadPoolExecutor:
+    """Our own few threads, made when first needed and once in each process; never asyncio's default ones."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
+
+    pid = os.getpid()
+    made = _EXECUTORS.get(pid)
+    return made or _EXECUTORS.setdefault(pid, ThreadPoolExecutor(_THREADS, thread_name_prefix="eks-token"))
+
+
+def _land(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[EksToken], attempt: Future[EksToken]) -> None:
+    """Bring the attempt's end to those who await it; a loop that was closed meanwhile has none."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, waiting, attempt)
+
+
+def _settle(waiting: asyncio.Future[EksToken], attempt: Future[EksToken]) -> None:
+    error = attempt.exception()
+    if error is None:
+        waiting.set_result(attempt.result())
+        return
+    waiting.set_exception(error)
+    waiting.exception()  # looked at: that nobody awaits it any more is no news, the next caller hears of it
 
 
 def get_token(  # noqa: PLR0913 - the one-liner: every flag of the command `token`
