@@ -12,6 +12,7 @@ from tokens import CREDENTIALS, NOW, SIGNATURE, assert_no_canary, token, token_o
 from eks_cross_account import EksToken, MalformedTokenError, decode_token, encode_token, presign, violations
 
 GOOD = token()
+MALFORMED = {"too_large", "prefix", "base64", "url_parse"}
 
 
 def test_a_good_token_says_all_of_itself() -> None:
@@ -50,6 +51,7 @@ def test_what_is_encoded_is_decoded() -> None:
         ({"X_Amz_Credential": "/20260203/us-west-2/sts/aws4_request"}, {"access_key_id"}),
         ({"X_Amz_Date": "yesterday"}, {"issued_at", "expiration"}),
         ({"X_Amz_Date": "99991231T235959Z"}, {"expiration"}),
+        ({"X_Amz_Date": "00000101T000000Z"}, {"issued_at", "expiration"}),
         ({"X_Amz_Expires": "6_0"}, {"expires_in"}),
         ({"without": "X-Amz-Expires"}, {"expires_in"}),
     ],
@@ -59,6 +61,12 @@ def test_what_cannot_be_read_is_none_and_the_rest_is_there(changes: dict[str, st
     decoded = asdict(decode_token(token(**changes)))
 
     assert {name for name, value in decoded.items() if value is None} == unreadable
+
+
+def test_what_is_not_there_is_neither_a_header_nor_a_session_token() -> None:
+    assert decode_token(token(without="X-Amz-SignedHeaders")).signed_headers == ()
+    assert not decode_token(token(without="X-Amz-Security-Token")).has_session_token
+    assert not decode_token(token(X_Amz_Security_Token="")).has_session_token
 
 
 def test_a_header_name_that_could_carry_anything_is_not_shown() -> None:
@@ -96,21 +104,25 @@ def test_what_is_not_text_is_refused_as_malformed(text: object) -> None:
 
 
 def only_our_errors(text: str) -> None:
+    """Nothing but our error comes out, rules agree with it, and all of it can be printed."""
+    found = violations(text, now=NOW)
+    refused = ""
     try:
         decoded = decode_token(text)
+        shown = f"{decoded} {asdict(decoded)}"
     except MalformedTokenError as error:
+        refused = error.rule
         shown = f"{error} {error!r}"
-    else:
-        shown = repr(decoded)
-        assert decoded.size_bytes == len(text.encode("utf-8", "surrogatepass"))
-    found = violations(text, now=NOW)
-    assert shown.isascii() or "\n" not in shown
-    for violation in found:
-        assert violation.message.isascii()
-        assert violation.remedy.isascii()
+
+    malformed = [violation.rule for violation in found if violation.rule in MALFORMED]
+    assert malformed == ([refused] if refused else [])
+    assert len(found) == 1 or not refused
+    shown += "".join(f"{violation.message} {violation.remedy}" for violation in found)
+    assert shown.isascii()
+    assert shown.isprintable()
 
 
-@given(st.text())
+@given(st.text(st.characters(), max_size=200))
 @settings(max_examples=1000)
 def test_any_text_is_decoded_or_refused_by_our_error(text: str) -> None:
     only_our_errors(text)
@@ -135,6 +147,12 @@ def test_any_change_to_a_good_url_is_decoded_or_refused_by_our_error(data: st.Da
     only_our_errors(token_of(text[:start] + put + text[start + length :]))
 
 
+@given(at=st.integers(0, len(GOOD)), cut=st.integers(0, 8), put=st.text(st.characters(), max_size=4))
+@settings(max_examples=1000)
+def test_any_change_to_a_good_token_is_decoded_or_refused_by_our_error(at: int, cut: int, put: str) -> None:
+    only_our_errors(GOOD[:at] + put + GOOD[at + cut :])
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"X_Amz_Date": "20260203T030000Z"}, {"Action": "x"}, {"X_Amz_Expires": "901"}, {"query": "&canary=1;"},
@@ -155,6 +173,34 @@ def test_nothing_that_can_be_printed_holds_a_secret(changes: dict[str, str]) -> 
 
     assert_no_canary(shown.replace("X-Amz-SignedHeaders", ""))
     assert "https://sts" not in shown.replace("https://sts.<region>", "")
+
+
+LOST_SEPARATORS = [
+    ("expires", "X-Amz-Expires=60", "X-Amz-Security-Token="),
+    ("date", "X-Amz-Date=20260203T040506Z", "X-Amz-Signature="),
+    ("action", "Action=GetCallerIdentity", "X-Amz-Security-Token="),
+]
+
+
+@pytest.mark.xfail(strict=True, reason="violations() quotes up to 57 characters of a value, whatever they are")
+@pytest.mark.parametrize("separator", ["", "%26"], ids=["lost", "escaped"])
+@pytest.mark.parametrize(
+    ("before", "after"), [row[1:] for row in LOST_SEPARATORS], ids=[row[0] for row in LOST_SEPARATORS]
+)
+def test_a_secret_that_ran_into_another_parameter_is_not_shown(before: str, after: str, separator: str) -> None:
+    """One '&' lost between two parameters makes the second one a part of the first one's value."""
+    query = url().partition("?")[2].split("&")
+    secret = next(parameter for parameter in query if parameter.startswith(after))
+    others = [parameter for parameter in query if parameter not in {before, secret}]
+
+    found = violations(
+        token_of("https://sts.us-west-2.amazonaws.com/?" + "&".join([*others, before + separator + secret])), now=NOW
+    )
+
+    assert found
+    for violation in found:
+        assert "canary" not in violation.message
+        assert SIGNATURE[:8] not in violation.message
 
 
 def test_a_token_hides_its_value() -> None:

@@ -37,29 +37,86 @@ def test_every_host_is_judged_as_the_verifier_judges_it(partition: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize(
-    ("region", "options", "host"),
-    [
-        ("eu-west-1", {}, "sts.eu-west-1.amazonaws.com"),
-        ("us-west-2", {"fips": True}, "sts-fips.us-west-2.amazonaws.com"),
-        ("us-west-2", {"dual_stack": True}, "sts.us-west-2.api.aws"),
-        ("us-west-2", {"fips": True, "dual_stack": True}, "sts-fips.us-west-2.api.aws"),
-        ("us-gov-west-1", {}, "sts.us-gov-west-1.amazonaws.com"),
-        ("us-gov-west-1", {"fips": True}, "sts.us-gov-west-1.amazonaws.com"),
-        ("cn-north-1", {}, "sts.cn-north-1.amazonaws.com.cn"),
-        ("us-iso-east-1", {}, "sts.us-iso-east-1.c2s.ic.gov"),
-        ("eusc-de-east-1", {}, "sts.eusc-de-east-1.amazonaws.eu"),
-        ("eu-west-9", {}, "sts.eu-west-9.amazonaws.com"),
-    ],
-)
-def test_the_host_is_the_regional_one(region: str, options: dict[str, bool], host: str) -> None:
-    assert endpoints.sts_host(region, **options) == host
+FORMS = {
+    "plain": {},
+    "fips": {"fips": True},
+    "dual-stack": {"dual_stack": True},
+    "FIPS dual-stack": {"fips": True, "dual_stack": True},
+}
+STS_NAMES = [
+    ("us-west-2", "plain", "sts.us-west-2.amazonaws.com"),
+    ("us-west-2", "fips", "sts-fips.us-west-2.amazonaws.com"),
+    ("us-west-2", "dual-stack", "sts.us-west-2.api.aws"),
+    ("us-west-2", "FIPS dual-stack", "sts-fips.us-west-2.api.aws"),
+    ("us-gov-west-1", "plain", "sts.us-gov-west-1.amazonaws.com"),
+    ("us-gov-west-1", "fips", "sts.us-gov-west-1.amazonaws.com"),  # GovCloud's plain name is the FIPS one
+    ("us-gov-west-1", "dual-stack", "sts.us-gov-west-1.api.aws"),
+    ("us-gov-west-1", "FIPS dual-stack", "sts-fips.us-gov-west-1.api.aws"),
+    ("cn-north-1", "plain", "sts.cn-north-1.amazonaws.com.cn"),
+    ("cn-north-1", "fips", "sts-fips.cn-north-1.amazonaws.com.cn"),
+    ("cn-north-1", "dual-stack", "sts.cn-north-1.api.amazonwebservices.com.cn"),
+    ("cn-north-1", "FIPS dual-stack", "sts-fips.cn-north-1.api.amazonwebservices.com.cn"),
+    ("eusc-de-east-1", "plain", "sts.eusc-de-east-1.amazonaws.eu"),
+    ("eusc-de-east-1", "fips", "sts-fips.eusc-de-east-1.amazonaws.eu"),
+    ("eusc-de-east-1", "dual-stack", "sts.eusc-de-east-1.api.amazonwebservices.eu"),
+    ("eusc-de-east-1", "FIPS dual-stack", "sts-fips.eusc-de-east-1.api.amazonwebservices.eu"),
+    ("us-iso-east-1", "plain", "sts.us-iso-east-1.c2s.ic.gov"),
+    ("us-iso-east-1", "fips", "sts-fips.us-iso-east-1.c2s.ic.gov"),
+    ("us-isob-east-1", "plain", "sts.us-isob-east-1.sc2s.sgov.gov"),
+    ("us-isob-east-1", "fips", "sts-fips.us-isob-east-1.sc2s.sgov.gov"),
+    ("eu-isoe-west-1", "plain", "sts.eu-isoe-west-1.cloud.adc-e.uk"),
+    ("eu-isoe-west-1", "fips", "sts-fips.eu-isoe-west-1.cloud.adc-e.uk"),
+    ("us-isof-south-1", "plain", "sts.us-isof-south-1.csp.hci.ic.gov"),
+    ("us-isof-south-1", "fips", "sts-fips.us-isof-south-1.csp.hci.ic.gov"),
+    ("eu-west-9", "plain", "sts.eu-west-9.amazonaws.com"),
+]
+
+
+@pytest.mark.parametrize(("region", "form", "host"), STS_NAMES, ids=[f"{row[0]} {row[1]}" for row in STS_NAMES])
+def test_the_host_is_the_regional_one(region: str, form: str, host: str) -> None:
+    assert endpoints.sts_host(region, **FORMS[form]) == host
     assert endpoints.region_of_sts_host(host) == region
 
 
-def test_a_partition_without_a_dual_stack_name_that_eks_takes_has_none() -> None:
-    with pytest.raises(UnknownRegionError, match="aws-iso has no dual-stack STS host"):
-        endpoints.sts_host("us-iso-east-1", dual_stack=True)
+@pytest.mark.parametrize("form", ["dual-stack", "FIPS dual-stack"])
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("us-isof-south-1", "aws-iso-f"),
+    ],
+)
+def test_a_partition_without_a_dual_stack_name_that_eks_takes_has_none(region: str, partition: str, form: str) -> None:
+    with pytest.raises(UnknownRegionError, match=f"^partition {partition} has no {form} STS host that EKS accepts"):
+        endpoints.sts_host(region, **FORMS[form])
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "known"),
+    [
+        ("eu-west-1", "aws", True),
+        ("us-gov-east-1", "aws-us-gov", True),
+        ("cn-northwest-1", "aws-cn", True),
+        ("us-iso-west-1", "aws-iso", True),
+        ("us-isob-east-1", "aws-iso-b", True),
+        ("eu-isoe-west-1", "aws-iso-e", True),
+        ("us-isof-south-1", "aws-iso-f", True),
+        ("eusc-de-east-1", "aws-eusc", True),
+        ("eu-west-9", "aws", False),
+        ("us-gov-east-9", "aws-us-gov", False),
+        ("cn-north-9", "aws-cn", False),
+        ("us-iso-east-9", "aws-iso", False),
+        ("us-isob-east-9", "aws-iso-b", False),
+        ("eu-isoe-west-9", "aws-iso-e", False),
+        ("us-isof-south-9", "aws-iso-f", False),
+        ("eusc-de-east-9", "aws-eusc", False),
+    ],
+)
+def test_a_region_is_of_one_partition_by_name_or_by_form(region: str, partition: str, known: bool) -> None:  # noqa: FBT001 - a table
+    assert endpoints.partition_of(region) == partition
+    assert endpoints.is_known_region(region) is known
 
 
 @pytest.mark.parametrize(
@@ -67,6 +124,8 @@ def test_a_partition_without_a_dual_stack_name_that_eks_takes_has_none() -> None
     [
         "us-east-1.evil.com", "x@evil", "us-east-1\r\nHost: x", "us-east-1\n", "eu-wést-1", "eu-west-\uff11", "",
         "aws-global", "US-EAST-1", "us-east-1/", "us_east_1", " us-east-1", "eu-west-" + "1" * 80, "global",
+        "aws-cn-global", "xx-west-1", "us-west", "us-west-2a", "us-east-1:443", "us-east-1#", "us-east-1?",
+        "us-east-1\x00", "eu-west-1\u202e", "eu-w\u200best-1",
     ],
 )  # fmt: skip
 def test_what_could_become_another_host_is_no_region(region: str) -> None:
@@ -97,9 +156,17 @@ def test_the_global_host_is_signed_for_us_east_1() -> None:
     ],
 )
 def test_only_hosts_of_known_regions_are_ever_sent_to(host: str, known: bool) -> None:  # noqa: FBT001 - a table
-    literal = endpoints.known_sts_host(host)
+    assert endpoints.known_sts_host(host) == (host if known else None)
 
-    assert literal == (host if known else None)
+
+@pytest.mark.parametrize("host", ["sts.amazonaws.com", "sts.eu-west-1.amazonaws.com", "sts-fips.us-west-2.api.aws"])
+def test_the_host_that_is_sent_to_is_text_of_our_own_and_not_of_the_token(host: str) -> None:
+    of_the_token = "".join(host)  # equal to the literal above, yet another object
+
+    literal = endpoints.known_sts_host(of_the_token)
+
+    assert literal == host
+    assert literal is not of_the_token
 
 
 def test_the_packaged_data_is_what_the_script_makes_of_botocore() -> None:

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import botocore.auth
-import botocore.session
 import pytest
-from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
-from botocore.hooks import HierarchicalEmitter
-from botocore.model import ServiceId
-from botocore.signers import RequestSigner
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokens import CREDENTIALS, NOW, assert_no_canary, moment, vectors
+from tokens import CREDENTIALS, NOW, assert_no_canary, botocore_url, moment, vectors
 
-from eks_cross_account import encode_token, presign
+from eks_cross_account import encode_token, presign, violations
 from eks_cross_account._partitions import PARTITIONS
 from eks_cross_account.credentials import FrozenCredentials
 from eks_cross_account.errors import ClusterError, CredentialsError, UnknownRegionError
@@ -54,21 +50,6 @@ def botocore_clock() -> Iterator[None]:
     patch.undo()
 
 
-def botocore_url(credentials: Any, cluster_name: str, region: str, now: datetime, host: str, expires: int = 60) -> str:
-    _Clock.moment = now.astimezone(UTC)
-    keys = Credentials(credentials.access_key, credentials.secret_key, credentials.token)
-    emitter = HierarchicalEmitter()  # the signer holds it weakly
-    signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", keys, emitter)
-    request = {
-        "method": "GET",
-        "url": f"https://{host}/?Action=GetCallerIdentity&Version=2011-06-15",
-        "body": {},
-        "headers": {"x-k8s-aws-id": cluster_name},
-        "context": {},
-    }
-    return str(signer.generate_presigned_url(request, region_name=region, expires_in=expires, operation_name=""))
-
-
 def parameters(url: str) -> list[tuple[str, str]]:
     return sorted(parse_qsl(urlsplit(url).query, keep_blank_values=True, strict_parsing=True))
 
@@ -96,9 +77,44 @@ def test_a_url_is_botocores_in_parameters_and_signature(
 
     url = presign(credentials, cluster_name=cluster_name, region=region, now=now, expires_in=expires_in)
 
+    _Clock.moment = now
     host = urlsplit(url).netloc
-    theirs = botocore_url(credentials, cluster_name, region, now, host, expires_in)
+    theirs = botocore_url(credentials, cluster_name=cluster_name, host=host, region=region, expires_in=expires_in)
     assert parameters(url) == parameters(theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "scope_region"),
+    [
+        ({"fips": True}, "sts-fips.us-west-2.amazonaws.com", "us-west-2"),
+        ({"dual_stack": True}, "sts.us-west-2.api.aws", "us-west-2"),
+        ({"fips": True, "dual_stack": True}, "sts-fips.us-west-2.api.aws", "us-west-2"),
+        ({"region": "us-gov-west-1", "fips": True}, "sts.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ({"region": "cn-north-1", "dual_stack": True}, "sts.cn-north-1.api.amazonwebservices.com.cn", "cn-north-1"),
+        ({"region": "us-iso-east-1", "fips": True}, "sts-fips.us-iso-east-1.c2s.ic.gov", "us-iso-east-1"),
+        ({"region": "eu-west-9"}, "sts.eu-west-9.amazonaws.com", "eu-west-9"),
+        ({"sts_host": "sts.amazonaws.com"}, "sts.amazonaws.com", "us-east-1"),
+        ({"sts_host": "sts.eu-west-1.amazonaws.com"}, "sts.eu-west-1.amazonaws.com", "eu-west-1"),
+    ],
+    ids=str,
+)
+def test_every_form_of_host_is_signed_as_botocore_signs_it(
+    options: dict[str, Any], host: str, scope_region: str
+) -> None:
+    _Clock.moment = NOW
+
+    url = sign(**options)
+
+    assert urlsplit(url).netloc == host
+    theirs = botocore_url(CREDENTIALS, cluster_name="prod-eks", host=host, region=scope_region)
+    assert parameters(url) == parameters(theirs)
+
+
+@pytest.mark.parametrize("options", [{"dual_stack": True}, {"fips": True, "dual_stack": True}], ids=str)
+@pytest.mark.parametrize("region", ["us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1"])
+def test_a_form_of_host_that_the_verifier_refuses_is_not_signed_for(region: str, options: dict[str, bool]) -> None:
+    with pytest.raises(UnknownRegionError, match="dual-stack STS host that EKS accepts"):
+        sign(region=region, **options)
 
 
 @pytest.mark.parametrize("row", GENERATION, ids=[row["id"] for row in GENERATION])
@@ -187,19 +203,25 @@ def test_a_user_key_needs_no_session_token() -> None:
 
 
 def test_the_largest_token_fits_and_a_byte_more_names_the_session_tokens_size() -> None:
-    fits = next(n for n in range(3000, 2000, -1) if _fits(n))
+    """4096 itself cannot be reached: a URL of 3063 bytes makes 4095, one of 3064 makes 4097."""
+    fits, too_long = (replace(CREDENTIALS, token="t" * size) for size in (2680, 2681))
 
-    assert len(encode_token(sign(credentials=replace(CREDENTIALS, token="t" * fits)))) <= 4096
-    with pytest.raises(CredentialsError, match=f"the session token has {fits + 1} bytes"):
-        sign(credentials=replace(CREDENTIALS, token="t" * (fits + 1)))
+    largest = encode_token(sign(credentials=fits))
+
+    assert len(largest) == 4095
+    assert violations(largest, now=NOW) == ()
+    with pytest.raises(CredentialsError, match=r"would have 4097 bytes .* the session token has 2681 bytes") as raised:
+        sign(credentials=too_long)
+    assert "tttt" not in str(raised.value)
 
 
-def _fits(size: int) -> bool:
-    try:
-        sign(credentials=replace(CREDENTIALS, token="t" * size))
-    except CredentialsError:
-        return False
-    return True
+def test_what_the_size_counts_is_the_session_token_as_it_is_quoted() -> None:
+    """Every ``/`` becomes ``%2F``, so a third of the bytes is already too many."""
+    fits, too_long = (replace(CREDENTIALS, token="/" * size) for size in (893, 894))
+
+    assert len(encode_token(sign(credentials=fits))) == 4094
+    with pytest.raises(CredentialsError, match="the session token has 894 bytes"):
+        sign(credentials=too_long)
 
 
 def test_credentials_that_refresh_themselves_are_refused() -> None:
@@ -214,6 +236,11 @@ def test_botocores_frozen_triple_is_taken() -> None:
     frozen = ReadOnlyCredentials(CREDENTIALS.access_key, CREDENTIALS.secret_key, CREDENTIALS.token)
 
     assert sign(credentials=frozen) == sign()
+
+
+@pytest.mark.parametrize("expires_in", [0, 1, 60, 900])
+def test_an_expiry_that_the_verifier_takes_is_signed_as_given(expires_in: int) -> None:
+    assert ("X-Amz-Expires", str(expires_in)) in parameters(sign(expires_in=expires_in))
 
 
 @pytest.mark.parametrize("expires_in", [-1, 901, 3600, 1.5, True, "60"])
@@ -234,7 +261,9 @@ def test_a_moment_of_another_zone_is_the_same_moment() -> None:
 @pytest.mark.parametrize(
     "host",
     ["sts.us-west-2.amazonaws.com:443", "localhost:4566", "vpce-1.sts.us-west-2.vpce.amazonaws.com", "evil.com",
-     "sts.cn-north-1.amazonaws.com.cn", "sts.global.evil.com", "sts.s3.amazonaws.com"],
+     "sts.cn-north-1.amazonaws.com.cn", "sts.global.evil.com", "sts.s3.amazonaws.com", "",
+     "sts.us-west-2.amazonaws.com\n", "STS.us-west-2.amazonaws.com", "x@sts.us-west-2.amazonaws.com",
+     "sts.us-west-2.amazonaws.com.", "amazonaws.com"],
 )  # fmt: skip
 def test_a_host_that_is_not_sts_of_the_partition_is_not_signed_for(host: str) -> None:
     with pytest.raises(UnknownRegionError, match="leave sts_host out"):
@@ -246,9 +275,10 @@ def test_the_scope_is_the_hosts_region() -> None:
     assert "%2Fus-east-1%2Fsts%2F" in sign(sts_host="sts.amazonaws.com")
 
 
-def test_a_host_and_a_form_of_host_contradict_each_other() -> None:
+@pytest.mark.parametrize("form", ["fips", "dual_stack"])
+def test_a_host_and_a_form_of_host_contradict_each_other(form: str) -> None:
     with pytest.raises(ValueError, match="sts_host says which form"):
-        sign(sts_host="sts.us-west-2.amazonaws.com", fips=True)
+        sign(sts_host="sts.us-west-2.amazonaws.com", **{form: True})
 
 
 def test_signing_reads_neither_clock_nor_environment(monkeypatch: pytest.MonkeyPatch) -> None:

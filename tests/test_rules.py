@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,10 +19,15 @@ from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
 
 CASES = cases("token")
 BASE = "https://sts.us-west-2.amazonaws.com/"
+GLOBAL = "https://sts.amazonaws.com/"
 
 
 def rules(text: str, **options: Any) -> list[str]:
     return [violation.rule for violation in violations(text, now=options.pop("now", NOW), **options)]
+
+
+def payload(raw: bytes) -> str:
+    return "k8s-aws-v1." + urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def test_there_are_as_many_cases_as_were_copied() -> None:
@@ -50,8 +57,10 @@ QUIRKS = [
     ("space in the payload", token()[:60] + " " + token()[61:], ["base64"]),
     ("tab in the payload", token()[:60] + "\t" + token()[61:], ["base64"]),
     ("padding", token() + "=", ["base64"]),
+    ("dash and underscore in the payload", token(query="#?~?>\u00ff"), []),
     ("line ends in the payload", token()[:60] + "\r\n" + token()[60:] + "\n", []),
     ("raw semicolon in the query", token(query=";x=1"), ["query"]),
+    ("escaped semicolon in a value", token(Version="2011-06-15;x=1"), []),
     ("bad escape %gh", token(query="&Version=%gh"), ["query"]),
     ("cut escape %2", token(query="&Version=%2"), ["query"]),
     ("line end in the URL", token(base="https://sts.us-west-2.amazonaws.com\n/"), ["url_parse"]),
@@ -63,19 +72,38 @@ QUIRKS = [
     ("blanks around the number", token(X_Amz_Expires=" 60 "), ["expires"]),
     ("underscore in the number", token(X_Amz_Expires="6_0"), ["expires"]),
     ("Arabic digits", token(X_Amz_Expires="٦٠"), ["expires"]),
+    ("sign before the number, unescaped, is a blank", token(without="X-Amz-Expires", query="&X-Amz-Expires=+60"),
+     ["expires"]),
+    ("leading zeros", token(X_Amz_Expires="0060"), []),
+    ("fraction of a second", token(X_Amz_Expires="60.0"), ["expires"]),
+    ("more digits than a Python int may have", token(X_Amz_Expires="9" * 2200), ["expires"]),
+    ("negative", token(X_Amz_Expires="-1"), ["expires"]),
     ("sign before the number", token(X_Amz_Expires="+60"), []),
     ("no life at all", token(X_Amz_Expires="0"), []),
     ("fraction after a dot", token(X_Amz_Date="20260203T040406.5Z"), []),
     ("fraction after a comma", token(X_Amz_Date="20260203T040406,5Z"), []),
+    ("dot without a fraction", token(X_Amz_Date="20260203T040406.Z"), ["date_format"]),
+    ("leap second", token(X_Amz_Date="20260203T035960Z"), ["date_format"]),
+    ("year 0", token(X_Amz_Date="00000101T000000Z"), ["date_expired"]),
+    ("date with Arabic digits", token(X_Amz_Date="٢٠٢٦0203T040406Z"), ["date_format"]),
+    ("blank behind the date", token(X_Amz_Date="20260203T040406Z "), ["date_format"]),
     ("date without leading zeros", token(X_Amz_Date="202623T040406Z"), ["date_format"]),
     ("lower-case t", token(X_Amz_Date="20260203t040406Z"), ["date_format"]),
     ("lower-case z", token(X_Amz_Date="20260203T040406z"), ["date_format"]),
     ("Kelvin sign in a name", token(without="X-Amz-Security-Token", query="&X-Amz-Security-To\u212aen=s"), []),
     ("dotted capital I in a name", token(without="Action", query="&Act\u0130on=GetCallerIdentity"), []),
+    ("dotless i in a name", token(without="Action", query="&Act\u0131on=GetCallerIdentity"), ["param", "action"]),
+    ("long s in a name", token(without="X-Amz-Expires", query="&X-Amz-Expire\u017f=60"), ["param", "expires"]),
     ("long s and Kelvin sign in a header", token(X_Amz_SignedHeaders="host;x-\u212a8\u017f-aws-id"),
      ["sts_signed_headers"]),
     ("fragment", token(query="#here"), []),
     ("upper-case scheme", token(base="HTTPS://sts.us-west-2.amazonaws.com/"), []),
+    ("host behind the user name", token(base="https://sts.us-west-2.amazonaws.com@evil.com/"),
+     ["host", "sts_userinfo"]),
+    ("blank in the host", token(base="https://sts.us-west-2.amazonaws.com /"), ["url_parse"]),
+    ("escaped dot in the host", token(base="https://sts%2eus-west-2.amazonaws.com/"), ["url_parse"]),
+    ("port that is no number", token(base="https://sts.us-west-2.amazonaws.com:x/"), ["url_parse"]),
+    ("question mark in the query", token(base="https://sts.us-west-2.amazonaws.com/?"), ["param", "action"]),
     ("empty segments", token(query="&&"), []),
     ("escaped slash as path", token(base="https://sts.us-west-2.amazonaws.com/%2f"), ["path"]),
     ("double slash as path", token(base="https://sts.us-west-2.amazonaws.com//"), ["path"]),
@@ -157,6 +185,50 @@ def test_what_looks_wrong_but_is_right_breaks_nothing(changes: dict[str, str]) -
     assert rules(token(**changes), region="us-west-2") == []
 
 
+STS_NEAR = [
+    ("sts_signed_headers", {"X_Amz_SignedHeaders": "accept;host;x-k8s-aws-id"}, {"X_Amz_SignedHeaders": "x-k8s-aws-id"}),
+    ("sts_signed_headers", {}, {"X_Amz_SignedHeaders": "x-k8s-aws-id;host"}),  # SigV4 wants them sorted
+    ("sts_scope_host", {"X_Amz_Credential": "AKIAX/20260203/us-west-2/sts/aws4_request"},
+     {"X_Amz_Credential": "AKIAX/20260203/us-west-2/eks/aws4_request"}),
+    ("sts_scope_host", {"base": GLOBAL, "X_Amz_Credential": "AKIAX/20260203/us-east-1/sts/aws4_request"},
+     {"base": GLOBAL, "X_Amz_Credential": "AKIAX/20260203/aws-global/sts/aws4_request"}),
+    ("sts_scope_date",
+     {"X_Amz_Date": "20260202T235959Z", "X_Amz_Credential": "AKIAX/20260202/us-west-2/sts/aws4_request"},
+     {"X_Amz_Date": "20260203T000000Z", "X_Amz_Credential": "AKIAX/20260202/us-west-2/sts/aws4_request"}),
+    ("sts_key_id", {"X_Amz_Credential": "A/20260203/us-west-2/sts/aws4_request"},
+     {"X_Amz_Credential": "/20260203/us-west-2/sts/aws4_request"}),
+    ("sts_session_token", {"X_Amz_Security_Token": "s"}, {"X_Amz_Security_Token": ""}),
+    ("sts_session_token",
+     {"without": "X-Amz-Security-Token", "X_Amz_Credential": "AKIAX/20260203/us-west-2/sts/aws4_request"},
+     {"without": "X-Amz-Security-Token"}),
+    ("sts_future", {"X_Amz_Date": "20260203T000506Z"}, {"X_Amz_Date": "20260203T000506.000001Z"}),
+    ("sts_userinfo", {"query": "#a@b"}, {"base": "https://@sts.us-west-2.amazonaws.com/"}),
+    ("sts_userinfo", {"X_Amz_Security_Token": "a@b"}, {"base": "https://a:b@sts.us-west-2.amazonaws.com/"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "near", "wrong"), STS_NEAR, ids=[f"{row[0]} {number}" for number, row in enumerate(STS_NEAR)]
+)
+def test_a_rule_of_sts_speaks_at_what_is_wrong_and_is_silent_at_what_is_near(
+    rule: str, near: dict[str, str], wrong: dict[str, str]
+) -> None:
+    """At midnight and five past: so that the day changes and the future begins within the rows."""
+    now = moment("2026-02-03T00:00:06Z")
+    fresh = {"X_Amz_Date": "20260203T000006Z"}
+
+    assert rules(token(**{**fresh, **near}), now=now) == []
+    assert rules(token(**{**fresh, **wrong}), now=now) == [rule]
+
+
+def test_every_rule_of_sts_has_a_row() -> None:
+    assert {row[0] for row in STS_NEAR} == set(STS_RULES)
+
+
+def test_every_rule_has_a_token_that_breaks_it() -> None:
+    assert {row[0] for row in ONE_WRONG} | {"host_global"} == {*VERIFIER_RULES, *STS_RULES}
+
+
 @pytest.mark.parametrize(
     ("late", "broken"),
     [(timedelta(), []), (timedelta(microseconds=1), ["date_expired"]), (timedelta(milliseconds=1), ["date_expired"])],
@@ -165,14 +237,51 @@ def test_a_token_lives_fifteen_minutes_to_the_microsecond(late: timedelta, broke
     assert rules(token(), now=NOW + timedelta(minutes=15) + late) == broken
 
 
+def test_a_fraction_of_a_second_lengthens_the_life_by_itself() -> None:
+    half_past = token(X_Amz_Date="20260203T040506.5Z")
+    end = NOW + timedelta(minutes=15, milliseconds=500)
+
+    assert rules(half_past, now=end) == []
+    assert rules(half_past, now=end + timedelta(microseconds=1)) == ["date_expired"]
+
+
 @pytest.mark.parametrize("partition", PARTITIONS, ids=lambda partition: partition.name)
 def test_a_token_of_ours_breaks_no_rule_in_any_region_of_its_partition(partition: Any) -> None:
     regions = [region for region in partition.regions if not region.endswith("-global")]
+    forms = [{}, {"fips": True}]
+    if partition.dual_stack_suffix:
+        forms += [{"dual_stack": True}, {"fips": True, "dual_stack": True}]
     assert regions
 
-    for region in regions:
-        made = encode_token(presign(CREDENTIALS, cluster_name="prod-eks", region=region, now=NOW))
+    for region, form in product(regions, forms):
+        made = encode_token(presign(CREDENTIALS, cluster_name="prod-eks", region=region, now=NOW, **form))
         assert rules(made, partition=partition.name, region=region) == []
+        assert rules(made, partition=partition.name) == []
+
+
+@given(
+    text=st.text(st.characters(), max_size=40) | st.binary(max_size=200).map(payload) | st.just(token()),
+    partition=st.sampled_from(["aws", "aws-cn", "aws-iso", "", "nowhere"]) | st.text(max_size=5),
+    region=st.none()
+    | st.sampled_from(["us-west-2", "eu-west-9", "global", "aws-global", "-", ""])
+    | st.text(max_size=5),
+    now=st.datetimes(timezones=st.just(UTC)),
+)
+@settings(max_examples=1000)
+def test_no_token_no_cluster_and_no_moment_makes_the_rules_raise(
+    text: str, partition: str, region: str | None, now: datetime
+) -> None:
+    for violation in violations(text, now=now, partition=partition, region=region):
+        assert violation.rule in {*VERIFIER_RULES, *STS_RULES}
+        assert violation.message
+        assert violation.remedy
+
+
+@pytest.mark.parametrize("now", [datetime.min, datetime.max], ids=["the first", "the last"])
+def test_the_ends_of_time_are_moments_too(now: datetime) -> None:
+    broken = ["sts_future"] if now == datetime.min else ["date_expired"]
+
+    assert rules(token(), now=now.replace(tzinfo=UTC)) == broken
 
 
 @given(st.data())
@@ -214,3 +323,5 @@ def test_hostile_text_is_shown_as_short_printable_ascii(changes: dict[str, str])
         assert violation.message.isprintable()
         assert violation.message.isascii()
         assert len(violation.message) < 300
+        assert violation.remedy.isprintable()
+        assert violation.remedy.isascii()

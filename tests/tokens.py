@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from botocore.credentials import Credentials
+from botocore.hooks import HierarchicalEmitter
+from botocore.model import ServiceId
+from botocore.signers import RequestSigner
+
 from eks_cross_account.credentials import FrozenCredentials
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -46,6 +51,29 @@ def url(
 
 def token(**changes: Any) -> str:
     return token_of(url(**changes))
+
+
+def botocore_url(
+    credentials: FrozenCredentials,
+    *,
+    cluster_name: str,
+    host: str,
+    region: str,
+    expires_in: int = 60,
+    headers: dict[str, str] | None = None,
+) -> str:
+    """What botocore presigns, at the moment of its own clock."""
+    keys = Credentials(credentials.access_key, credentials.secret_key, credentials.token)
+    emitter = HierarchicalEmitter()  # the signer holds it weakly
+    signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", keys, emitter)
+    request = {
+        "method": "GET",
+        "url": f"https://{host}/?Action=GetCallerIdentity&Version=2011-06-15",
+        "body": {},
+        "headers": {"x-k8s-aws-id": cluster_name, **(headers or {})},
+        "context": {},
+    }
+    return str(signer.generate_presigned_url(request, region_name=region, expires_in=expires_in, operation_name=""))
 
 
 def vectors(name: str) -> Any:

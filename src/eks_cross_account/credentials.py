@@ -167,7 +167,7 @@ class _RoleChain:
         return credentials
 
 
-def is_portable(source: CredentialSource) -> bool:
+def is_portable(source: Any) -> bool:  # noqa: ANN401 - any function may be a source
     """Whether a source can go into a pickle without taking a session, and so keys, with it."""
     if isinstance(source, _RoleChain):
         return source.session is None and is_portable(source.source)

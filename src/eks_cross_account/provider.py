@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from eks_cross_account import endpoints
@@ -128,7 +128,7 @@ class TokenProvider:
         if not timedelta() < lifetime <= LIFE:
             raise ValueError(f"lifetime must be more than nothing and at most {LIFE}, not {lifetime}")
         self.cluster_name, self.region = cluster_name, region
-        self._given = source
+        self._given: Any = source  # as it came: what can be pickled
         self._source = _as_source(source)
         self._lifetime = lifetime
         self._clock = clock
@@ -319,8 +319,7 @@ def _as_source(source: Any) -> CredentialSource:  # noqa: ANN401 - sessions have
         raise TypeError(
             f"a source is a function, a boto3 or botocore session, or credentials, not {type(source).__name__}"
         )
-    made: CredentialSource = source
-    return made
+    return cast("CredentialSource", source)
 
 
 class _PatientSource:

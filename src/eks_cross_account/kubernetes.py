@@ -1,0 +1,278 @@
+"""Kubernetes clients that stay authenticated: every request carries a good token, or is not sent.
+
+Touches kubernetes and kubernetes_asyncio, each only in its own function; writes nothing to disk. The seam is the
+client's own REST object, whose ``request(method, url, headers=...)`` all releases of both clients have
+(``ApiClient.request`` is gone in kubernetes 37): there the header is set, and a 401 is answered once with a new token.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account.cluster import Cluster, describe_cluster
+from eks_cross_account.credentials import (
+    FrozenCredentials,
+    RoleHop,
+    assume_roles,
+    botocore_session,
+    caller_region,
+    find_region,
+    role_chain,
+    session_source,
+)
+from eks_cross_account.errors import ClusterError, EksTokenError
+from eks_cross_account.provider import TokenProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import kubernetes.client
+    import kubernetes_asyncio.client
+
+    from eks_cross_account.credentials import CredentialSource
+    from eks_cross_account.token import EksToken
+
+_HEADER = "authorization"  # as both clients spell it in a request's headers
+_KEYS = (_HEADER, "BearerToken")  # kubernetes < 36 reads the first, kubernetes_asyncio and 36.0.0 the second
+_UNAUTHORIZED = 401
+_HANDSHAKE = f"Handshake status {_UNAUTHORIZED}"  # what websocket-client says, and all that stream() passes on
+_NOT_YET = "Bearer (no token yet)"  # the hook replaces it; a slot must be there for the hook to be asked at all
+
+
+def api_client(
+    provider: TokenProvider,
+    cluster: Cluster,
+    *,
+    configuration: kubernetes.client.Configuration | None = None,
+) -> kubernetes.client.ApiClient:
+    """A ``kubernetes.client.ApiClient`` of this cluster. Asks nobody yet.
+
+    ``configuration``: one of your own, for proxies, retries and the like; its host, CA and credentials are set here.
+    A refresh that fails raises the provider's error out of the call: no request is ever sent without a token. A 401 is
+    answered once with a new token, whatever the verb; websockets (exec, attach, port-forward) too.
+    Raises ClusterError for a cluster without endpoint or CA.
+    """
+    import kubernetes.client  # noqa: PLC0415 - an extra, and heavy
+
+    used = configuration or kubernetes.client.Configuration()
+    authority = _configure(used, cluster, provider.get_token)
+    _check_sends(used.auth_settings, used)
+    kind = _stream_aware(kubernetes.client.ApiClient, kubernetes.client.ApiException, provider)
+    client: kubernetes.client.ApiClient = kind(used)
+    weakref.finalize(client, authority)
+    send = client.rest_client.request
+
+    def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
+        token = provider.get_token()
+        try:
+            answer = send(method, url, *arguments, **_with_token(options, token))
+        except kubernetes.client.ApiException as error:
+            if error.status != _UNAUTHORIZED:
+                raise
+        else:
+            if answer.status != _UNAUTHORIZED:
+                return answer
+            _discard(answer)
+        provider.invalidate(token)
+        return send(method, url, *arguments, **_with_token(options, provider.get_token()))
+
+    client.rest_client.request = request
+    return client
+
+
+async def async_api_client(
+    provider: TokenProvider,
+    cluster: Cluster,
+    *,
+    configuration: kubernetes_asyncio.client.Configuration | None = None,
+) -> kubernetes_asyncio.client.ApiClient:
+    """A ``kubernetes_asyncio.client.ApiClient`` of this cluster, for the running loop; use it with ``async with``.
+
+    As ``api_client``; tokens come by ``aget_token``, so a slow STS never blocks the loop. An answer that is no success
+    raises ApiException also where the body is streamed, which this client leaves to its caller otherwise.
+    """
+    import kubernetes_asyncio.client  # noqa: PLC0415 - an extra, and heavy
+    from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - as above
+
+    used = configuration or kubernetes_asyncio.client.Configuration()
+    authority = _configure(used, cluster, provider.peek)
+    hook, used.refresh_api_key_hook = used.refresh_api_key_hook, None
+    settings = used.auth_settings()
+    _check_value(await settings if hasattr(settings, "__await__") else settings)
+    used.refresh_api_key_hook = hook
+    client = kubernetes_asyncio.client.ApiClient(used)
+    weakref.finalize(client, authority)
+    send = client.rest_client.request
+
+    async def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
+        token = await provider.aget_token()
+        try:
+            answer = await send(method, url, *arguments, **_with_token(options, token))
+        except kubernetes_asyncio.client.ApiException as error:
+            if error.status != _UNAUTHORIZED:
+                raise
+        else:
+            if answer.status != _UNAUTHORIZED:
+                return await checked(answer)
+            answer.release()
+        provider.invalidate(token)
+        token = await provider.aget_token()
+        return await checked(await send(method, url, *arguments, **_with_token(options, token)))
+
+    async def checked(answer: Any) -> Any:  # noqa: ANN401 - RESTResponse, or aiohttp's where the body is streamed
+        if isinstance(answer, RESTResponse) or 200 <= answer.status <= 299:  # noqa: PLR2004 - HTTP
+            return answer
+        read: Any = RESTResponse(answer, await answer.read())
+        raise kubernetes_asyncio.client.ApiException(http_resp=read)
+
+    client.rest_client.request = request  # type: ignore[method-assign]
+    return client
+
+
+def connect(  # noqa: PLR0913 - as get_token
+    *,
+    cluster_name: str,
+    region: str | None = None,
+    role_arn: str | None = None,
+    external_id: str | None = None,
+    session_name: str | None = None,
+    role_hops: Iterable[RoleHop] | None = None,
+    profile: str | None = None,
+    session: Any = None,  # noqa: ANN401 - a boto3 or botocore session, neither of which has types
+) -> kubernetes.client.ApiClient:
+    """The client of a cluster by its name: credentials, roles, DescribeCluster. Arguments as ``get_token`` has them.
+
+    Each role is assumed once, for DescribeCluster and the first token. Raises what ``get_token`` and
+    ``describe_cluster`` raise.
+    """
+    if session is not None and profile is not None:
+        raise ValueError("a session has its profile already: give one of session and profile")
+    hops = role_chain(role_arn, external_id, session_name, role_hops)
+    used = botocore_session(session, profile=profile)
+    found = find_region(region, used, os.environ)
+    base = session_source(session, profile=profile)
+    source = _once_then(assume_roles(base, hops, region=caller_region(used, os.environ) or found, session=session))
+    cluster = describe_cluster(source.first, cluster_name, region=found, session=session)
+    return api_client(TokenProvider(source, cluster_name=cluster_name, region=found), cluster)
+
+
+class _once_then:  # noqa: N801 - a source, which is a function
+    """A source whose first credentials serve twice: for DescribeCluster, and for the first token."""
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+        self._first: FrozenCredentials | None = None
+
+    def first(self) -> FrozenCredentials:
+        self._first = self._source()
+        return self._first
+
+    def __call__(self) -> FrozenCredentials:
+        first, self._first = self._first, None
+        return first or self._source()
+
+
+def _configure(
+    configuration: Any,  # noqa: ANN401 - of either client
+    cluster: Cluster,
+    token_of: Callable[[], EksToken | None],
+) -> Callable[[], None]:
+    """Set host, CA and credentials; what ends the CA's file."""
+    if not cluster.endpoint or not cluster.certificate_authority:
+        missing = "endpoint" if not cluster.endpoint else "certificate authority"
+        raise ClusterError(f"cluster {cluster.name} has no {missing} (is it still being created?)")
+    path, end = _authority_file(cluster)
+    configuration.host = cluster.endpoint
+    configuration.ssl_ca_cert = path
+    configuration.api_key = dict.fromkeys(_KEYS, _NOT_YET)
+    configuration.api_key_prefix = {}
+
+    def refresh(asking: Any) -> None:  # noqa: ANN401 - the Configuration that asks, perhaps a copy of ours
+        token = token_of()
+        if token is not None:  # else the request itself, which may await, sets its header
+            asking.api_key.update(dict.fromkeys(_KEYS, token.bearer))
+
+    configuration.refresh_api_key_hook = refresh
+    return end
+
+
+def _authority_file(cluster: Cluster) -> tuple[str, Callable[[], None]]:
+    """The CA as a file that is on no disk (Linux), for clients that take nothing but a path; and its end.
+
+    /proc/self is whoever asks, so a forked child finds its own copy of the descriptor.
+    """
+    try:
+        pem = base64.b64decode(cluster.certificate_authority, validate=True)
+    except binascii.Error:
+        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not base64") from None
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("eks-cluster-ca")
+        os.write(descriptor, pem)
+        return f"/proc/self/fd/{descriptor}", lambda: os.close(descriptor)
+    import tempfile  # noqa: PLC0415 - only where memfd is not
+
+    descriptor, path = tempfile.mkstemp(prefix="eks-cluster-ca-", suffix=".pem")  # 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+    return path, lambda: Path(path).unlink(missing_ok=True)
+
+
+def _check_sends(auth_settings: Callable[[], Any], configuration: Any) -> None:  # noqa: ANN401 - the client's
+    hook, configuration.refresh_api_key_hook = configuration.refresh_api_key_hook, None
+    _check_value(auth_settings())
+    configuration.refresh_api_key_hook = hook
+
+
+def _check_value(settings: Any) -> None:  # noqa: ANN401 - the client's
+    """Raise where this release of the client would send websockets without a token (kubernetes 36.0.0 did)."""
+    if (settings.get("BearerToken") or {}).get("value") != _NOT_YET:
+        raise EksTokenError("this release of the Kubernetes client would send no token: install another one")
+
+
+def _with_token(options: dict[str, Any], token: EksToken) -> dict[str, Any]:
+    headers = {name: value for name, value in (options.get("headers") or {}).items() if name.lower() != _HEADER}
+    return {**options, "headers": {**headers, _HEADER: token.bearer}}
+
+
+def _discard(answer: Any) -> None:  # noqa: ANN401 - a RESTResponse, around urllib3's
+    """Give the connection of an answer that nobody reads back to its pool."""
+    raw = getattr(answer, "response", answer)
+    raw.drain_conn()
+    raw.release_conn()
+
+
+def _stream_aware(base: Any, api_exception: Any, provider: TokenProvider) -> Any:  # noqa: ANN401 - classes of the client
+    """An ApiClient on which ``stream()`` also answers a 401 once.
+
+    For a websocket ``stream()`` puts a function of its own in the place of ``request`` (``call_api`` from 37 on) on
+    the instance, so that is where it is taken hold of.
+    """
+
+    class EksApiClient(base):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - any attribute
+            if name in {"request", "call_api"} and getattr(value, "__self__", None) is not self:
+                value = retried(value)
+            super().__setattr__(name, value)
+
+    def retried(handshake: Any) -> Any:  # noqa: ANN401 - stream()'s function
+        def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - its arguments
+            token = provider.get_token()
+            headers = next(h for h in (*arguments, *options.values()) if isinstance(h, dict) and _HEADER in h)
+            headers[_HEADER] = token.bearer
+            try:
+                return handshake(*arguments, **options)
+            except api_exception as error:
+                if error.status != _UNAUTHORIZED and _HANDSHAKE not in str(error.reason):
+                    raise
+            provider.invalidate(token)
+            headers[_HEADER] = provider.get_token().bearer
+            return handshake(*arguments, **options)
+
+        return call
+
+    return EksApiClient

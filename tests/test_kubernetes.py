@@ -1,0 +1,428 @@
+"""The clients on the wire: the header that is really sent, the 401 that is answered once, and never without a token."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from apiserver import ApiServer
+from tokens import CREDENTIALS
+
+from eks_cross_account import (
+    ClusterError,
+    EksTokenError,
+    StsUnavailableError,
+    TokenProvider,
+    decode_token,
+)
+from eks_cross_account.kubernetes import api_client, async_api_client, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eks_cross_account.credentials import FrozenCredentials
+    from eks_cross_account.sandbox import Sandbox
+
+kubernetes = pytest.importorskip("kubernetes")
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning",  # old releases of the clients, on newer Pythons
+    "default::PendingDeprecationWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # the clients leave the socket of a stream to the collector
+)
+
+VERBS = ["GET", "POST", "PATCH", "DELETE"]
+
+
+class Ticking:
+    """A clock on which every look is two seconds later: no two tokens are the same."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=2)
+        return self.now
+
+
+class Source:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.error: Exception | None = None
+
+    def __call__(self) -> FrozenCredentials:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return replace(CREDENTIALS, expiration=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    (tmp_path / "ca").mkdir()
+    with ApiServer(tmp_path / "ca") as started:
+        yield started
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def provider(source: Source) -> TokenProvider:
+    return TokenProvider(source, cluster_name="analytics", region="eu-west-1", clock=Ticking())
+
+
+@pytest.fixture
+def client(provider: TokenProvider, server: ApiServer) -> Iterator[Any]:
+    made = api_client(provider, server.cluster)
+    yield made
+    made.close()
+
+
+def core(client: Any) -> Any:
+    return kubernetes.client.CoreV1Api(client)
+
+
+def assert_all_signed(server: ApiServer, count: int) -> None:
+    assert len(server.authorizations) == count
+    for authorization in server.authorizations:
+        assert authorization is not None
+        assert authorization.startswith("Bearer k8s-aws-v1.")
+        assert decode_token(authorization.removeprefix("Bearer ")).access_key_id == CREDENTIALS.access_key
+
+
+def verbs(api: Any) -> dict[str, Any]:
+    return {
+        "GET": lambda **o: api.list_namespaced_pod("data", **o),
+        "POST": lambda **o: api.create_namespaced_pod("data", {"metadata": {"name": "p1"}}, **o),
+        "PATCH": lambda **o: api.patch_namespaced_pod("p1", "data", {"metadata": {"labels": {"a": "b"}}}, **o),
+        "DELETE": lambda **o: api.delete_namespaced_pod("p1", "data", **o),
+    }
+
+
+def test_making_a_client_asks_nobody(client: Any, source: Source, server: ApiServer) -> None:
+    assert client is not None
+    assert (source.calls, server.seen) == (0, [])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_token_is_in_the_header_on_the_wire(client: Any, server: ApiServer, verb: str) -> None:
+    verbs(core(client))[verb]()
+
+    assert_all_signed(server, 1)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("preload", [True, False], ids=["read", "streamed"])
+def test_a_401_is_answered_once_with_another_token(
+    client: Any,
+    server: ApiServer,
+    verb: str,
+    preload: bool,  # noqa: FBT001 - a table
+) -> None:
+    server.refusals = 1
+
+    verbs(core(client))[verb](_preload_content=preload)
+
+    assert_all_signed(server, 2)
+    assert len(set(server.authorizations)) == 2
+    assert server.seen[0][3] == server.seen[1][3]  # the same body
+
+
+def test_a_second_401_is_the_callers(client: Any, server: ApiServer) -> None:
+    server.refusals = 5
+
+    with pytest.raises(kubernetes.client.ApiException) as raised:
+        core(client).list_namespaced_pod("data")
+
+    assert raised.value.status == 401
+    assert_all_signed(server, 2)
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 500])
+def test_another_refusal_is_not_tried_again(client: Any, server: ApiServer, status: int) -> None:
+    server.status = status
+
+    with pytest.raises(kubernetes.client.ApiException) as raised:
+        core(client).create_namespaced_pod("data", {"metadata": {"name": "p1"}})
+
+    assert raised.value.status == status
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_watch_is_authenticated_and_survives_a_401(client: Any, server: ApiServer, refusals: int) -> None:
+    server.refusals = refusals
+
+    watch = kubernetes.watch.Watch()
+    events = watch.stream(core(client).list_namespaced_pod, "data", timeout_seconds=1, _request_timeout=5)
+    seen = [next(events)["type"], next(events)["type"]]
+    events.close()
+
+    assert seen == ["ADDED", "DELETED"]
+    assert_all_signed(server, 1 + refusals)
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_followed_log_is_authenticated_and_survives_a_401(client: Any, server: ApiServer, refusals: int) -> None:
+    server.refusals = refusals
+
+    answer = core(client).read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
+    text = b"".join(getattr(answer, "response", answer).stream())
+    getattr(answer, "response", answer).release_conn()
+
+    assert text == b"line 1\nline 2\n"
+    assert_all_signed(server, 1 + refusals)
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_exec_is_authenticated_and_survives_a_401(client: Any, server: ApiServer, refusals: int) -> None:
+    from kubernetes.stream import stream  # noqa: PLC0415 - importorskip comes first
+
+    server.refusals = refusals
+
+    output = stream(
+        core(client).connect_get_namespaced_pod_exec, "p1", "data", command=["cat", "x"], stdout=True, stderr=True,
+        stdin=False, tty=False,
+    )  # fmt: skip
+
+    assert output == "hello"
+    assert_all_signed(server, 1 + refusals)
+
+
+def test_after_exec_the_client_is_as_before(client: Any, server: ApiServer) -> None:
+    from kubernetes.stream import stream  # noqa: PLC0415 - importorskip comes first
+
+    stream(core(client).connect_get_namespaced_pod_exec, "p1", "data", command=["x"], stdout=True)
+    server.refusals = 1
+
+    core(client).list_namespaced_pod("data")
+
+    assert_all_signed(server, 3)
+
+
+def test_a_refresh_that_fails_raises_and_nothing_is_sent(client: Any, source: Source, server: ApiServer) -> None:
+    from kubernetes.stream import stream  # noqa: PLC0415 - importorskip comes first
+
+    source.error = StsUnavailableError("down")
+
+    for call in verbs(core(client)).values():
+        with pytest.raises(StsUnavailableError):
+            call()
+    with pytest.raises(StsUnavailableError):
+        stream(core(client).connect_get_namespaced_pod_exec, "p1", "data", command=["x"])
+
+    assert server.seen == []
+
+
+def test_connections_are_kept_alive(client: Any, server: ApiServer) -> None:
+    for _ in range(3):
+        core(client).list_namespaced_pod("data")
+
+    pool = client.rest_client.pool_manager.connection_from_url(server.cluster.endpoint)
+    assert pool.num_connections == 1
+
+
+def test_a_timeout_of_the_caller_is_the_clients(client: Any, server: ApiServer) -> None:
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - beside its one use
+
+    client.configuration.retries = False
+    with server.lock, pytest.raises(HTTPError):
+        client.rest_client.request("GET", server.cluster.endpoint + "/version", _request_timeout=0.3)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_the_ca_is_on_no_disk_and_ends_with_the_client(
+    provider: TokenProvider, server: ApiServer, tmp_path: Path
+) -> None:
+    before = descriptors()
+    made = api_client(provider, server.cluster)
+
+    assert made.configuration.ssl_ca_cert.startswith("/proc/self/fd/")
+    assert Path(made.configuration.ssl_ca_cert).read_bytes() == server.authority.pem
+    core(made).list_namespaced_pod("data")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca"]
+    made.close()
+    del made
+    gc.collect()
+    assert descriptors() <= before + 1  # the server's side of a closed connection
+
+
+def test_a_wrong_ca_is_refused(provider: TokenProvider, server: ApiServer, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with ApiServer(tmp_path / "other") as other:
+        wrong = replace(server.cluster, certificate_authority=other.authority.base64_pem)
+        client = api_client(provider, wrong)
+        client.configuration.retries = False
+
+        with pytest.raises(Exception, match=r"(?i)certificate verify failed"):
+            client.rest_client.pool_manager.request("GET", wrong.endpoint, retries=False)
+
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"endpoint": ""}, {"certificate_authority": ""}, {"certificate_authority": "not base64!"}], ids=str
+)
+def test_a_cluster_that_cannot_be_reached_is_refused(
+    provider: TokenProvider, server: ApiServer, change: dict[str, str]
+) -> None:
+    with pytest.raises(ClusterError):
+        api_client(provider, replace(server.cluster, **change))
+
+
+def test_a_release_that_would_send_nothing_is_refused(provider: TokenProvider, server: ApiServer) -> None:
+    class Broken(kubernetes.client.Configuration):  # type: ignore[misc, name-defined]
+        def auth_settings(self) -> Any:
+            return {}
+
+    with pytest.raises(EksTokenError, match="would send no token"):
+        api_client(provider, server.cluster, configuration=Broken())
+
+
+def test_a_configuration_of_ones_own_is_used(provider: TokenProvider, server: ApiServer) -> None:
+    own = kubernetes.client.Configuration()
+    own.proxy = "http://127.0.0.1:9"
+    own.no_proxy = "nothing.example"
+
+    made = api_client(provider, server.cluster, configuration=own)
+
+    assert made.rest_client.pool_manager.proxy is not None
+    assert made.configuration.proxy == "http://127.0.0.1:9"
+
+
+def test_the_process_wide_default_is_left_alone(client: Any) -> None:
+    default = kubernetes.client.Configuration.get_default_copy()
+
+    assert default.api_key == {}
+    assert default.host != client.configuration.host
+
+
+# --- asyncio
+
+
+def with_async(provider: TokenProvider, server: ApiServer, work: Any) -> Any:
+    asyncio_client = pytest.importorskip("kubernetes_asyncio")
+
+    async def scenario() -> Any:
+        async with await async_api_client(provider, server.cluster) as client:
+            return await work(asyncio_client.client.CoreV1Api(client))
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("refusals", [0, 1])
+@pytest.mark.parametrize("preload", [True, False], ids=["read", "streamed"])
+def test_the_asyncio_client_sends_the_token_and_answers_a_401_once(
+    provider: TokenProvider,
+    server: ApiServer,
+    verb: str,
+    refusals: int,
+    preload: bool,  # noqa: FBT001 - a table
+) -> None:
+    server.refusals = refusals
+
+    async def work(api: Any) -> None:
+        answer = await verbs(api)[verb](_preload_content=preload)
+        if not preload:
+            answer.release()
+
+    with_async(provider, server, work)
+
+    assert_all_signed(server, 1 + refusals)
+    assert len(set(server.authorizations)) == 1 + refusals
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+@pytest.mark.parametrize("preload", [True, False], ids=["read", "streamed"])
+def test_the_asyncio_client_raises_for_every_refusal(
+    provider: TokenProvider,
+    server: ApiServer,
+    status: int,
+    preload: bool,  # noqa: FBT001 - a table
+) -> None:
+    from kubernetes_asyncio.client import ApiException  # noqa: PLC0415 - an extra
+
+    server.status = status
+
+    async def work(api: Any) -> Any:
+        return await api.read_namespaced_pod_log("p1", "data", _preload_content=preload)
+
+    with pytest.raises(ApiException) as raised:
+        with_async(provider, server, work)
+
+    assert raised.value.status == status
+    assert json.loads(raised.value.body)["kind"] == "Status"
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_the_asyncio_watch_and_log_survive_a_401(provider: TokenProvider, server: ApiServer, refusals: int) -> None:
+    from kubernetes_asyncio import watch  # noqa: PLC0415 - an extra
+
+    server.refusals = refusals
+
+    async def work(api: Any) -> Any:
+        answer = await api.read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
+        text = await answer.read()
+        seen = []
+        async with watch.Watch().stream(api.list_namespaced_pod, "data", timeout_seconds=1) as events:
+            async for event in events:
+                seen.append(event["type"])
+                if len(seen) == 2:
+                    break
+        return text, seen
+
+    assert with_async(provider, server, work) == (b"line 1\nline 2\n", ["ADDED", "DELETED"])
+    assert_all_signed(server, 2 + refusals)
+
+
+def test_an_asyncio_refresh_that_fails_raises_and_nothing_is_sent(
+    provider: TokenProvider, source: Source, server: ApiServer
+) -> None:
+    source.error = StsUnavailableError("down")
+
+    with pytest.raises(StsUnavailableError):
+        with_async(provider, server, lambda api: api.list_namespaced_pod("data"))
+
+    assert server.seen == []
+
+
+# --- connect
+
+
+def test_connect_assumes_each_role_once_and_describes_once(
+    eks_sandbox: Sandbox, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = eks_sandbox._world.clusters["222222222222", "eu-west-1", "analytics"]
+    monkeypatch.setattr(world, "endpoint", server.cluster.endpoint)
+    monkeypatch.setattr(world, "certificate_authority", server.cluster.certificate_authority)
+
+    client = connect(cluster_name="analytics", role_arn="arn:aws:iam::222222222222:role/cross-account-role")
+    for _ in range(3):
+        core(client).list_namespaced_pod("data")
+    client.close()
+
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+    assert len(server.authorizations) == 3
+
+
+def test_importing_the_room_loads_no_client() -> None:
+    code = "import sys, eks_cross_account.kubernetes; print([n for n in sys.modules if n.startswith('kubernetes')])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
