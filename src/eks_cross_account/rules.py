@@ -66,6 +66,8 @@ _PARAMETERS = frozenset(
     }
 )
 _SENT_HEADERS = ("host;x-k8s-aws-id", "accept;host;x-k8s-aws-id")  # all that the verifier's request to STS carries
+_SECRETS = re.compile(r"[&=?]|x-amz-(?:security-token|signature)(?!;)", re.IGNORECASE | re.ASCII)
+_SHOWN_LENGTH = 48  # shorter than a signature
 _ATOI = re.compile(r"[+-]?[0-9]+")
 _DATE_SHAPE = "20060102T150405Z"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,7 +142,7 @@ def _sts(rule: str, message: str, remedy: str) -> Violation:
 
 def _scheme(subject: _Subject) -> Iterator[Violation]:
     if subject.url.scheme != "https":
-        yield _verifier("scheme", f"the URL's scheme is {printable(subject.url.scheme)}, not https", _REGIONAL_HOST)
+        yield _verifier("scheme", f"the URL's scheme is {_shown(subject.url.scheme)}, not https", _REGIONAL_HOST)
 
 
 def _host(subject: _Subject) -> Iterator[Violation]:
@@ -165,7 +167,7 @@ _REGIONAL_HOST = (
 
 
 def _shown_host(host: str) -> str:
-    return printable(host) if host else "an empty host"
+    return _shown(host) if host else "an empty host"
 
 
 def _host_hint(host: str) -> str | None:
@@ -196,7 +198,7 @@ def _names(subject: _Subject) -> Iterator[Violation]:
         yield _verifier("dup_case", "a parameter occurs twice, in different upper and lower case", _ONCE)
     foreign = sorted({lowered for _, lowered in subject.names} - _PARAMETERS)
     if foreign:
-        shown = ", ".join(printable(name) for name in foreign[:3]) + (" ..." if foreign[3:] else "")
+        shown = ", ".join(_shown(name) for name in foreign[:3]) + (" ..." if foreign[3:] else "")
         yield _verifier("param", f"the verifier knows no parameter {shown}", _FOREIGN)
     if any(count > 1 for count in Counter(name for name, _ in subject.names).values()):
         yield _verifier("dup", "a parameter occurs more than once", _ONCE)
@@ -212,7 +214,7 @@ _FOREIGN = (
 def _action(subject: _Subject) -> Iterator[Violation]:
     action = _value(subject, "action")
     if action is not None and action != "GetCallerIdentity":
-        shown = printable(action) if action else "missing"
+        shown = _shown(action) if action else "missing"
         yield _verifier("action", f"Action is {shown}, not 'GetCallerIdentity'", "presign sts:GetCallerIdentity")
 
 
@@ -231,7 +233,7 @@ def _expires(subject: _Subject) -> Iterator[Violation]:
     expires = _value(subject, "x-amz-expires")
     if expires is None or (_ATOI.fullmatch(expires) and 0 <= int(expires) <= MAX_EXPIRES_IN):
         return
-    shown = printable(expires) if expires else "missing"
+    shown = _shown(expires) if expires else "missing"
     yield _verifier("expires", f"X-Amz-Expires is {shown}; it must be 0 to 900 seconds", "sign with X-Amz-Expires=60")
 
 
@@ -244,7 +246,7 @@ def _date(subject: _Subject) -> Iterator[Violation]:
         return
     signed_at = amz_date_ns(date)
     if signed_at is None:
-        yield _verifier("date_format", f"X-Amz-Date is {printable(date)}, not of the form {_DATE_SHAPE}", _REMINT)
+        yield _verifier("date_format", f"X-Amz-Date is {_shown(date)}, not of the form {_DATE_SHAPE}", _REMINT)
     elif subject.now_ns > signed_at + _LIFE_NS:
         ago = _duration(subject.now_ns - signed_at - _LIFE_NS)
         yield _verifier(
@@ -260,7 +262,7 @@ def _sts_signed_headers(subject: _Subject) -> Iterator[Violation]:
         return
     yield _sts(
         "sts_signed_headers",
-        f"signed headers are {printable(headers)}; the cluster sends host, x-k8s-aws-id and accept and no other",
+        f"signed headers are {_shown(headers)}; the cluster sends host, x-k8s-aws-id and accept and no other",
         "sign exactly host;x-k8s-aws-id; switch off the SDK's middleware that adds headers (amz-sdk-request)",
     )
 
@@ -275,14 +277,14 @@ def _sts_scope(subject: _Subject) -> Iterator[Violation]:
         message = "the host is no STS name that this release knows, so no scope can be told to fit it"
         yield _sts("sts_scope_host", message, _REGIONAL_HOST)
     elif expected is not None and scope[1:] != [expected, "sts", "aws4_request"]:
-        seen = printable("/".join(scope[1:])) if scope[1:] else "none"
+        seen = _shown("/".join(scope[1:])) if scope[1:] else "none"
         message = f"the host needs the scope {expected}/sts/aws4_request, the credential has {seen}"
         yield _sts("sts_scope_host", message, "sign with the region of the host; for sts.amazonaws.com it is us-east-1")
     date = _value(subject, "x-amz-date")
     if date and amz_date_ns(date) is not None and (not scope or scope[0] != date[:8]):
         yield _sts(
             "sts_scope_date",
-            f"the scope's day is {printable(scope[0]) if scope else 'missing'}, X-Amz-Date's is {date[:8]}",
+            f"the scope's day is {_shown(scope[0]) if scope else 'missing'}, X-Amz-Date's is {date[:8]}",
             "read the clock once for both",
         )
 
@@ -354,6 +356,13 @@ def _value(subject: _Subject, name: str) -> str | None:
     if name in subject.values:
         return subject.values[name]
     return None if any(lowered == name for _, lowered in subject.names) else ""
+
+
+def _shown(value: str) -> str:
+    """What a message may quote. One lost separator makes a secret a part of the value before it: cut where it begins."""
+    match = _SECRETS.search(value)
+    kept = value if match is None else value[: match.start()]
+    return printable(kept if kept == value and len(kept) <= _SHOWN_LENGTH else kept[: _SHOWN_LENGTH - 3] + "...")
 
 
 def _duration(nanoseconds: int) -> str:
