@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size)
+        self.server.hold.wait()
         with self.server.lock:
             self.server.seen.append((self.command, self.path, self.headers.get("Authorization"), body))
             refused = self.server.refusals > 0
@@ -82,13 +85,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class ApiServer(ThreadingHTTPServer):
-    daemon_threads = True
+    daemon_threads = False  # server_close() waits for them
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.authority = CertificateAuthority(folder, "cluster CA")
         self.socket = self.authority.context("127.0.0.1").wrap_socket(self.socket, server_side=True)
         self.lock = threading.Lock()
+        self.hold = threading.Event()  # cleared: no request is answered
+        self.hold.set()
+        self._open: list[socket.socket] = []
         self.seen: list[tuple[str, str, str | None, bytes]] = []
         self.refusals = 0
         self.status = 200
@@ -101,7 +107,15 @@ class ApiServer(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self._thread.join()
+        for connection in self._open:
+            with suppress(OSError):  # most have ended
+                connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        self._open.append(connection)
+        return connection, address
 
     @property
     def cluster(self) -> Cluster:

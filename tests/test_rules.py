@@ -85,7 +85,7 @@ QUIRKS = [
     ("dot without a fraction", token(X_Amz_Date="20260203T040406.Z"), ["date_format"]),
     ("leap second", token(X_Amz_Date="20260203T035960Z"), ["date_format"]),
     ("year 0", token(X_Amz_Date="00000101T000000Z"), ["date_expired"]),
-    ("date with Arabic digits", token(X_Amz_Date="٢٠٢٦0203T040406Z"), ["date_format"]),
+    ("date with Arabic digits", token(X_Amz_Date="\u0662\u0660\u0662\u06660203T040406Z"), ["date_format"]),
     ("blank behind the date", token(X_Amz_Date="20260203T040406Z "), ["date_format"]),
     ("date without leading zeros", token(X_Amz_Date="202623T040406Z"), ["date_format"]),
     ("lower-case t", token(X_Amz_Date="20260203t040406Z"), ["date_format"]),
@@ -186,7 +186,8 @@ def test_what_looks_wrong_but_is_right_breaks_nothing(changes: dict[str, str]) -
 
 
 STS_NEAR = [
-    ("sts_signed_headers", {"X_Amz_SignedHeaders": "accept;host;x-k8s-aws-id"}, {"X_Amz_SignedHeaders": "x-k8s-aws-id"}),
+    ("sts_signed_headers", {"X_Amz_SignedHeaders": "accept;host;x-k8s-aws-id"},
+     {"X_Amz_SignedHeaders": "x-k8s-aws-id"}),
     ("sts_signed_headers", {}, {"X_Amz_SignedHeaders": "x-k8s-aws-id;host"}),  # SigV4 wants them sorted
     ("sts_scope_host", {"X_Amz_Credential": "AKIAX/20260203/us-west-2/sts/aws4_request"},
      {"X_Amz_Credential": "AKIAX/20260203/us-west-2/eks/aws4_request"}),
@@ -277,11 +278,13 @@ def test_no_token_no_cluster_and_no_moment_makes_the_rules_raise(
         assert violation.remedy
 
 
-@pytest.mark.parametrize("now", [datetime.min, datetime.max], ids=["the first", "the last"])
-def test_the_ends_of_time_are_moments_too(now: datetime) -> None:
-    broken = ["sts_future"] if now == datetime.min else ["date_expired"]
-
-    assert rules(token(), now=now.replace(tzinfo=UTC)) == broken
+@pytest.mark.parametrize(
+    ("now", "broken"),
+    [(datetime.min.replace(tzinfo=UTC), "sts_future"), (datetime.max.replace(tzinfo=UTC), "date_expired")],
+    ids=["the first", "the last"],
+)
+def test_the_ends_of_time_are_moments_too(now: datetime, broken: str) -> None:
+    assert rules(token(), now=now) == [broken]
 
 
 @given(st.data())

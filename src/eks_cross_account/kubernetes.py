@@ -59,11 +59,11 @@ def api_client(
     """
     import kubernetes.client  # noqa: PLC0415 - an extra, and heavy
 
-    used = configuration or kubernetes.client.Configuration()
+    classes: Any = kubernetes.client  # without types, or with some, by release
+    used = configuration or classes.Configuration()
     authority = _configure(used, cluster, provider.get_token)
     _check_sends(used.auth_settings, used)
-    kind = _stream_aware(kubernetes.client.ApiClient, kubernetes.client.ApiException, provider)
-    client: kubernetes.client.ApiClient = kind(used)
+    client: Any = _stream_aware(classes.ApiClient, classes.ApiException, provider)(used)
     weakref.finalize(client, authority)
     send = client.rest_client.request
 
@@ -71,7 +71,7 @@ def api_client(
         token = provider.get_token()
         try:
             answer = send(method, url, *arguments, **_with_token(options, token))
-        except kubernetes.client.ApiException as error:
+        except classes.ApiException as error:
             if error.status != _UNAUTHORIZED:
                 raise
         else:
@@ -82,7 +82,8 @@ def api_client(
         return send(method, url, *arguments, **_with_token(options, provider.get_token()))
 
     client.rest_client.request = request
-    return client
+    made: kubernetes.client.ApiClient = client
+    return made
 
 
 async def async_api_client(
@@ -99,13 +100,14 @@ async def async_api_client(
     import kubernetes_asyncio.client  # noqa: PLC0415 - an extra, and heavy
     from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - as above
 
-    used = configuration or kubernetes_asyncio.client.Configuration()
+    classes: Any = kubernetes_asyncio.client  # as above
+    used = configuration or classes.Configuration()
     authority = _configure(used, cluster, provider.peek)
     hook, used.refresh_api_key_hook = used.refresh_api_key_hook, None
     settings = used.auth_settings()
     _check_value(await settings if hasattr(settings, "__await__") else settings)
     used.refresh_api_key_hook = hook
-    client = kubernetes_asyncio.client.ApiClient(used)
+    client: Any = classes.ApiClient(used)
     weakref.finalize(client, authority)
     send = client.rest_client.request
 
@@ -113,7 +115,7 @@ async def async_api_client(
         token = await provider.aget_token()
         try:
             answer = await send(method, url, *arguments, **_with_token(options, token))
-        except kubernetes_asyncio.client.ApiException as error:
+        except classes.ApiException as error:
             if error.status != _UNAUTHORIZED:
                 raise
         else:
@@ -128,10 +130,11 @@ async def async_api_client(
         if isinstance(answer, RESTResponse) or 200 <= answer.status <= 299:  # noqa: PLR2004 - HTTP
             return answer
         read: Any = RESTResponse(answer, await answer.read())
-        raise kubernetes_asyncio.client.ApiException(http_resp=read)
+        raise classes.ApiException(http_resp=read)
 
-    client.rest_client.request = request  # type: ignore[method-assign]
-    return client
+    client.rest_client.request = request
+    made: kubernetes_asyncio.client.ApiClient = client
+    return made
 
 
 def connect(  # noqa: PLR0913 - as get_token

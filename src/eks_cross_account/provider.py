@@ -127,7 +127,8 @@ class TokenProvider:
         endpoints.partition_of(region)
         if not timedelta() < lifetime <= LIFE:
             raise ValueError(f"lifetime must be more than nothing and at most {LIFE}, not {lifetime}")
-        self.cluster_name, self.region = cluster_name, region
+        self.cluster_name: str = cluster_name
+        self.region: str = region
         self._given: Any = source  # as it came: what can be pickled
         self._source = _as_source(source)
         self._lifetime = lifetime

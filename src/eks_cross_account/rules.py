@@ -359,7 +359,7 @@ def _value(subject: _Subject, name: str) -> str | None:
 
 
 def _shown(value: str) -> str:
-    """What a message may quote. One lost separator makes a secret a part of the value before it: cut where it begins."""
+    """What a message may quote. A lost separator makes a secret a part of the value before it: cut where it begins."""
     match = _SECRETS.search(value)
     kept = value if match is None else value[: match.start()]
     return printable(kept if kept == value and len(kept) <= _SHOWN_LENGTH else kept[: _SHOWN_LENGTH - 3] + "...")
