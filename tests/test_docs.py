@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from apiserver import ApiServer
 
 from eks_cross_account import errors
 from eks_cross_account.cli._main import _parser
 from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eks_cross_account.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +24,17 @@ PAGES = [
 ]
 
 
+@pytest.fixture
+def api_server(eks_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """The scripted API server, as the sandbox's cluster."""
+    world = eks_sandbox._world.clusters["222222222222", "eu-west-1", "analytics"]
+    with ApiServer(tmp_path) as server:
+        monkeypatch.setattr(world, "endpoint", server.cluster.endpoint)
+        monkeypatch.setattr(world, "certificate_authority", server.cluster.certificate_authority)
+        yield server
+
+
+@pytest.mark.usefixtures("api_server")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page: Path, eks_sandbox: Sandbox) -> None:
     names: dict[str, Any] = {}

@@ -13,8 +13,8 @@ PUBLIC = [
     "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report", "RoleHop",
     "StsUnavailableError", "TokenProvider", "TokenRejectedError",
     "UnknownRegionError", "Violation",
-    "__version__", "assume_roles",
-    "canonicalize", "decode_token", "describe_cluster", "diagnose", "encode_token", "get_token", "presign",
+    "__version__", "api_client", "assume_roles", "async_api_client",
+    "canonicalize", "connect", "decode_token", "describe_cluster", "diagnose", "encode_token", "get_token", "presign",
     "strip_path", "token_signed_by", "verify_token", "violations",
 ]  # fmt: skip
 

@@ -242,7 +242,7 @@ def test_a_timeout_of_the_caller_is_the_clients(provider: TokenProvider, server:
 
     try:
         with pytest.raises(HTTPError):
-            core(client).list_namespaced_pod("data", _request_timeout=0.3)
+            core(client).list_namespaced_pod("data", _request_timeout=(5, 0.3))  # a float alone is ignored before 35
     finally:
         server.hold.set()
 
@@ -397,6 +397,45 @@ def test_the_asyncio_watch_and_log_survive_a_401(provider: TokenProvider, server
     assert_all_signed(server, 2 + refusals)
 
 
+def with_websocket(provider: TokenProvider, server: ApiServer) -> str:
+    pytest.importorskip("kubernetes_asyncio")
+    from kubernetes_asyncio.client import CoreV1Api  # noqa: PLC0415 - an extra
+    from kubernetes_asyncio.stream import WsApiClient  # noqa: PLC0415 - an extra
+
+    async def scenario() -> Any:
+        async with await async_api_client(provider, server.cluster, client_class=WsApiClient) as client:
+            return await CoreV1Api(client).connect_get_namespaced_pod_exec(
+                "p1", "data", command=["cat", "x"], stdout=True, stderr=True, stdin=False, tty=False
+            )
+
+    return str(asyncio.run(scenario()))
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_asyncio_exec_is_authenticated_and_survives_a_401(
+    provider: TokenProvider, server: ApiServer, refusals: int
+) -> None:
+    server.refusals = refusals
+
+    assert with_websocket(provider, server) == "hello"
+    assert_all_signed(server, 1 + refusals)
+    assert len(set(server.authorizations)) == 1 + refusals
+
+
+@pytest.mark.parametrize(("status", "tries"), [(401, 2), (403, 1)])
+def test_an_asyncio_handshake_that_is_refused_is_the_callers(
+    provider: TokenProvider, server: ApiServer, status: int, tries: int
+) -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    server.status = status
+
+    with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+        with_websocket(provider, server)
+
+    assert raised.value.status == status
+    assert_all_signed(server, tries)
+
+
 def test_an_asyncio_refresh_that_fails_raises_and_nothing_is_sent(
     provider: TokenProvider, source: Source, server: ApiServer
 ) -> None:
@@ -404,6 +443,8 @@ def test_an_asyncio_refresh_that_fails_raises_and_nothing_is_sent(
 
     with pytest.raises(StsUnavailableError):
         with_async(provider, server, lambda api: api.list_namespaced_pod("data"))
+    with pytest.raises(StsUnavailableError):
+        with_websocket(provider, server)
 
     assert server.seen == []
 
@@ -427,6 +468,53 @@ def test_connect_assumes_each_role_once_and_describes_once(
 
     assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
     assert len(server.authorizations) == 3
+
+
+SCRIPT = """
+import os, sys, time
+
+opened = []
+sys.addaudithook(lambda event, args: event == "open" and opened.append(args))
+
+from kubernetes.client import CoreV1Api
+from eks_cross_account import Cluster, api_client, get_token
+from eks_cross_account.provider import TokenProvider
+from eks_cross_account.credentials import session_source
+
+provider = TokenProvider(session_source(), cluster_name="analytics", region="eu-west-1")
+client = api_client(provider, Cluster("analytics", sys.argv[1], sys.argv[2]))
+CoreV1Api(client).list_namespaced_pod("data")
+flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+print([path for path, _, how in opened if how is not None and how & flags], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGKILL"])
+def test_nothing_is_written_and_nothing_left_after_a_kill(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str
+) -> None:
+    import signal as signals  # noqa: PLC0415 - the parameter has the better name
+
+    folder = tmp_path / "everything"
+    folder.mkdir()
+    for name in ("HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CREDENTIALS.secret_key)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", str(CREDENTIALS.token))
+    cluster = server.cluster
+
+    command = [sys.executable, "-c", SCRIPT, cluster.endpoint, cluster.certificate_authority]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        written = process.stdout.readline().strip()
+        process.send_signal(getattr(signals, signal))
+
+    assert written == "[]"
+    assert list(folder.iterdir()) == []
+    assert_all_signed(server, 1)
 
 
 def test_importing_the_room_loads_no_client() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnknownRegionError,
     )
     from eks_cross_account.identity import CallerIdentity, canonicalize, strip_path
+    from eks_cross_account.kubernetes import api_client, async_api_client, connect
     from eks_cross_account.provider import TokenProvider, get_token
     from eks_cross_account.rules import Violation, violations
     from eks_cross_account.sts import verify_token
@@ -65,8 +66,11 @@ _HOME = {
     "TokenRejectedError": "errors",
     "UnknownRegionError": "errors",
     "Violation": "rules",
+    "api_client": "kubernetes",
     "assume_roles": "credentials",
+    "async_api_client": "kubernetes",
     "canonicalize": "identity",
+    "connect": "kubernetes",
     "decode_token": "token",
     "describe_cluster": "cluster",
     "diagnose": "diagnosis",
@@ -104,8 +108,11 @@ __all__ = [
     "UnknownRegionError",
     "Violation",
     "__version__",
+    "api_client",
     "assume_roles",
+    "async_api_client",
     "canonicalize",
+    "connect",
     "decode_token",
     "describe_cluster",
     "diagnose",

@@ -91,14 +91,19 @@ async def async_api_client(
     cluster: Cluster,
     *,
     configuration: kubernetes_asyncio.client.Configuration | None = None,
+    client_class: type[kubernetes_asyncio.client.ApiClient] | None = None,
 ) -> kubernetes_asyncio.client.ApiClient:
     """A ``kubernetes_asyncio.client.ApiClient`` of this cluster, for the running loop; use it with ``async with``.
 
     As ``api_client``; tokens come by ``aget_token``, so a slow STS never blocks the loop. An answer that is no success
     raises ApiException also where the body is streamed, which this client leaves to its caller otherwise.
+    ``client_class``: kubernetes_asyncio.stream.WsApiClient for exec. Its handshake too is tried once more after a 401,
+    except with ``_preload_content=False``, where it has not happened yet when the call returns.
     """
+    import aiohttp  # noqa: PLC0415 - comes with the client
     import kubernetes_asyncio.client  # noqa: PLC0415 - an extra, and heavy
     from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - as above
+    from kubernetes_asyncio.stream import WsApiClient  # noqa: PLC0415 - as above
 
     classes: Any = kubernetes_asyncio.client  # as above
     used = configuration or classes.Configuration()
@@ -107,7 +112,7 @@ async def async_api_client(
     settings = used.auth_settings()
     _check_value(await settings if hasattr(settings, "__await__") else settings)
     used.refresh_api_key_hook = hook
-    client: Any = classes.ApiClient(used)
+    client: Any = (client_class or classes.ApiClient)(used)
     weakref.finalize(client, authority)
     send = client.rest_client.request
 
@@ -132,7 +137,20 @@ async def async_api_client(
         read: Any = RESTResponse(answer, await answer.read())
         raise classes.ApiException(http_resp=read)
 
+    async def handshake(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - WsApiClient's
+        token = await provider.aget_token()
+        try:
+            return await dial(*arguments, **_with_token(options, token))
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status != _UNAUTHORIZED:
+                raise
+        provider.invalidate(token)
+        return await dial(*arguments, **_with_token(options, await provider.aget_token()))
+
     client.rest_client.request = request
+    if isinstance(client, WsApiClient):  # goes past rest_client.request
+        dial = client.request
+        client.request = handshake
     made: kubernetes_asyncio.client.ApiClient = client
     return made
 
