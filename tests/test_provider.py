@@ -738,7 +738,8 @@ def of_environment(_: Sandbox, __: Path) -> dict[str, str]:
 def of_profile(sandbox: Sandbox, folder: Path) -> dict[str, str]:
     keys = sandbox.environ
     lines = [f"{name} = {keys[name.upper()]}" for name in ("aws_access_key_id", "aws_secret_access_key")]
-    (folder / "credentials").write_text("\n".join(["[job]", *lines, f"aws_session_token = {keys['AWS_SESSION_TOKEN']}"]))
+    lines = ["[job]", *lines, f"aws_session_token = {keys['AWS_SESSION_TOKEN']}"]
+    (folder / "credentials").write_text("\n".join(lines))
     return {"AWS_PROFILE": "job", "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials")}
 
 

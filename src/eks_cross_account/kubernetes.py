@@ -100,7 +100,6 @@ async def async_api_client(
     ``client_class``: kubernetes_asyncio.stream.WsApiClient for exec. Its handshake too is tried once more after a 401,
     except with ``_preload_content=False``, where it has not happened yet when the call returns.
     """
-    import aiohttp  # noqa: PLC0415 - comes with the client
     import kubernetes_asyncio.client  # noqa: PLC0415 - an extra, and heavy
     from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - as above
     from kubernetes_asyncio.stream import WsApiClient  # noqa: PLC0415 - as above
@@ -137,20 +136,9 @@ async def async_api_client(
         read: Any = RESTResponse(answer, await answer.read())
         raise classes.ApiException(http_resp=read)
 
-    async def handshake(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - WsApiClient's
-        token = await provider.aget_token()
-        try:
-            return await dial(*arguments, **_with_token(options, token))
-        except aiohttp.WSServerHandshakeError as error:
-            if error.status != _UNAUTHORIZED:
-                raise
-        provider.invalidate(token)
-        return await dial(*arguments, **_with_token(options, await provider.aget_token()))
-
     client.rest_client.request = request
-    if isinstance(client, WsApiClient):  # goes past rest_client.request
-        dial = client.request
-        client.request = handshake
+    if isinstance(client, WsApiClient):  # WsApiClient, which goes past rest_client.request
+        client.request = _retried_handshake(client.request, provider)  # type: ignore[method-assign]
     made: kubernetes_asyncio.client.ApiClient = client
     return made
 
@@ -265,6 +253,23 @@ def _discard(answer: Any) -> None:  # noqa: ANN401 - a RESTResponse, around urll
     raw = getattr(answer, "response", answer)
     raw.drain_conn()
     raw.release_conn()
+
+
+def _retried_handshake(dial: Callable[..., Any], provider: TokenProvider) -> Callable[..., Any]:
+    """WsApiClient's ``request`` with a token, and with another one after a 401."""
+    import aiohttp  # noqa: PLC0415 - comes with the client
+
+    async def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
+        token = await provider.aget_token()
+        try:
+            return await dial(*arguments, **_with_token(options, token))
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status != _UNAUTHORIZED:
+                raise
+        provider.invalidate(token)
+        return await dial(*arguments, **_with_token(options, await provider.aget_token()))
+
+    return call
 
 
 def _stream_aware(base: Any, api_exception: Any, provider: TokenProvider) -> Any:  # noqa: ANN401 - classes of the client
