@@ -282,7 +282,17 @@ def test_a_wrong_ca_is_refused(provider: TokenProvider, server: ApiServer, tmp_p
 
 
 @pytest.mark.parametrize(
-    "change", [{"endpoint": ""}, {"certificate_authority": ""}, {"certificate_authority": "not base64!"}], ids=str
+    "change",
+    [
+        {"endpoint": ""},
+        {"certificate_authority": ""},
+        {"certificate_authority": "not base64!"},
+        {"certificate_authority": "aGVsbG8="},
+        {"certificate_authority": "/w=="},
+        {"endpoint": "http://127.0.0.1:1"},
+        {"endpoint": "127.0.0.1"},
+    ],
+    ids=str,
 )
 def test_a_cluster_that_cannot_be_reached_is_refused(
     provider: TokenProvider, server: ApiServer, change: dict[str, str]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
+from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens import CREDENTIALS, assert_no_canary
@@ -666,6 +667,23 @@ def test_every_kind_of_source_is_taken() -> None:
 def test_what_is_no_source_is_refused(given_: Any) -> None:
     with pytest.raises(TypeError, match="a source is a function"):
         provider_of(given_)
+
+
+@pytest.mark.parametrize("returned", [None, {"AccessKeyId": "x"}, "keys"])
+def test_a_source_that_returns_something_else_is_refused(returned: Any) -> None:
+    with pytest.raises(TypeError, match="a source returns FrozenCredentials, not "):
+        provider_of(lambda: returned).get_token()
+
+
+def test_a_source_may_return_botocores_frozen_triple() -> None:
+    triple = ReadOnlyCredentials(CREDENTIALS.access_key, CREDENTIALS.secret_key, CREDENTIALS.token)
+
+    assert key_of(provider_of(lambda: triple).get_token()) == CREDENTIALS.access_key
+
+
+def test_an_expiration_without_a_time_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="expiration has no time zone"):
+        replace(CREDENTIALS, expiration=datetime(2026, 2, 3))  # noqa: DTZ001 - the mistake
 
 
 def test_credentials_that_refresh_themselves_are_refused() -> None:

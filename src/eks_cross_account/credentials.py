@@ -44,6 +44,10 @@ class FrozenCredentials:
     token: str | None = field(default=None, repr=False)
     expiration: datetime | None = None
 
+    def __post_init__(self) -> None:
+        if self.expiration is not None and self.expiration.tzinfo is None:
+            raise ValueError("expiration has no time zone: give an aware datetime")
+
     def __repr__(self) -> str:
         until = "no expiration" if self.expiration is None else f"until {self.expiration:%Y-%m-%dT%H:%M:%SZ}"
         return f"FrozenCredentials(...{self.access_key[-4:]}, {until})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import ssl
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +196,8 @@ def _configure(
     if not cluster.endpoint or not cluster.certificate_authority:
         missing = "endpoint" if not cluster.endpoint else "certificate authority"
         raise ClusterError(f"cluster {cluster.name} has no {missing} (is it still being created?)")
+    if not cluster.endpoint.startswith("https://"):
+        raise ClusterError(f"the endpoint of cluster {cluster.name} is no https:// URL: a token would be there for all")
     path, end = _authority_file(cluster)
     configuration.host = cluster.endpoint
     configuration.ssl_ca_cert = path
@@ -217,8 +220,9 @@ def _authority_file(cluster: Cluster) -> tuple[str, Callable[[], None]]:
     """
     try:
         pem = base64.b64decode(cluster.certificate_authority, validate=True)
-    except binascii.Error:
-        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not base64") from None
+        ssl.create_default_context(cadata=pem.decode("ascii"))
+    except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
+        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not a PEM in base64") from None
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("eks-cluster-ca")
         os.write(descriptor, pem)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from eks_cross_account import endpoints
@@ -308,19 +308,27 @@ def _as_source(source: Any) -> CredentialSource:  # noqa: ANN401 - sessions have
     if hasattr(source, "get_credentials"):
         return _PatientSource(source)
     if hasattr(source, "access_key") and hasattr(source, "secret_key"):
-        if hasattr(source, "refresh_needed"):
-            raise TypeError(
-                "these credentials refresh themselves, so key and session token can belong to two sessions: pass the "
-                "session, or credentials.get_frozen_credentials()"
-            )
-        expiration = getattr(source, "expiration", None)
-        frozen = FrozenCredentials(source.access_key, source.secret_key, source.token, expiration)
+        frozen = _frozen(source)
         return lambda: frozen
     if not callable(source):
         raise TypeError(
             f"a source is a function, a boto3 or botocore session, or credentials, not {type(source).__name__}"
         )
-    return cast("CredentialSource", source)
+    return lambda: _frozen(source())
+
+
+def _frozen(credentials: Any) -> FrozenCredentials:  # noqa: ANN401 - what a user's function returns
+    if isinstance(credentials, FrozenCredentials):
+        return credentials
+    if hasattr(credentials, "refresh_needed"):
+        raise TypeError(
+            "these credentials refresh themselves, so key and session token can belong to two sessions: pass the "
+            "session, or credentials.get_frozen_credentials()"
+        )
+    if not (hasattr(credentials, "access_key") and hasattr(credentials, "secret_key")):
+        raise TypeError(f"a source returns FrozenCredentials, not {type(credentials).__name__}")
+    expiration = getattr(credentials, "expiration", None)
+    return FrozenCredentials(credentials.access_key, credentials.secret_key, credentials.token, expiration)
 
 
 class _PatientSource:
