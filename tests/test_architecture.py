@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
-    "errors", "_partitions", "endpoints", "_gourl", "token", "rules", "identity", "mapping", "credentials",
+    "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping", "credentials",
     "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
 )  # fmt: skip
-PURE = ("errors", "_partitions", "endpoints", "_gourl", "token", "rules", "identity", "mapping")
+PURE = ("errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping")
 IMPURE = {"os", "socket", "ssl", "time", "http", "urllib", "logging", "subprocess", "pathlib", "threading", "asyncio"}
 SANDBOX_MAY = {"errors", "_partitions", "endpoints", "identity", "mapping", "credentials", "rules", "sandbox"}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -232,9 +232,32 @@ def test_verify_is_code_3_for_a_host_that_is_not_in_our_data(run: Any, monkeypat
 def test_check_is_what_runs_without_a_command(run: Any) -> None:
     ran = run("--cluster-name", "analytics", "--role-arn", ROLE)
 
-    assert ran.code == 3
+    assert ran.code == 0
     assert ran.out.startswith("cluster analytics, region eu-west-1 (AWS_REGION)\n")
+    assert ran.out.endswith("\nverdict: healthy\n")
     assert ran.err == ""
+
+
+def test_check_is_code_3_where_the_api_server_could_not_be_asked(run: Any, eks_sandbox: Sandbox) -> None:
+    eks_sandbox.deny("eks:DescribeCluster")
+
+    ran = run("check", "--cluster-name", "analytics", "--role-arn", ROLE)
+
+    assert ran.code == 3
+    assert ran.out.endswith("\nverdict: unknown - not known: API server\n")
+
+
+def test_check_of_a_role_that_nothing_maps_is_code_1(run: Any, eks_sandbox: Sandbox) -> None:
+    arn = f"arn:aws:iam::{B}:role/unmapped"
+    eks_sandbox.add_role(
+        arn, trust=["arn:aws:iam::111111111111:role/service-role/mwaa-exec"], allow=["eks:DescribeCluster"]
+    )
+
+    ran = run("check", "--cluster-name", "analytics", "--role-arn", arn, "--output", "json")
+
+    document = json.loads(ran.out)
+    assert ran.code == document["exit_code"] == 1
+    assert (document["verdict"], document["root_cause"]) == ("broken", "not-mapped")
 
 
 @pytest.mark.usefixtures("eks_sandbox")
@@ -259,8 +282,9 @@ def test_a_chain_of_roles_keeps_each_its_own_external_id(run: Any, eks_sandbox: 
     ran = run("check", "--cluster-name", "analytics", "--role-arn", gate, "--external-id", "one-1", "--session-name",
               "first", "--role-arn", last, "--external-id", "two-2")  # fmt: skip
 
-    assert ran.code == 3
     assert "PASS    hop 2 of 2" in ran.out
+    assert ran.code == 1
+    assert "FAIL    [not-mapped]" in ran.out  # the last role has no access entry
     assert eks_sandbox.requests[2].caller.endswith("/gateway/first")
 
 
@@ -458,7 +482,7 @@ def test_the_sandbox_prints_exports_runs_and_stops_cleanly(sandbox_process: Any,
     sandbox_process.send_signal(number)
     _, errors = sandbox_process.communicate(timeout=20)
 
-    assert checked.returncode == 3, checked.stderr
+    assert checked.returncode == 0, checked.stdout + checked.stderr
     assert sandbox_process.returncode == code
     assert "Traceback" not in errors
     assert not Path(exported["AWS_CA_BUNDLE"]).exists()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from apiserver import ApiServer
+from clusters import SandboxCluster, pod
 
 from eks_cross_account import errors
 from eks_cross_account.cli._main import _parser
 from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from eks_cross_account.sandbox import Sandbox
+from eks_cross_account.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -25,26 +21,24 @@ PAGES = [
 
 
 @pytest.fixture
-def api_server(eks_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """The scripted API server, as the sandbox's cluster."""
-    world = eks_sandbox._world.clusters["222222222222", "eu-west-1", "analytics"]
-    with ApiServer(tmp_path) as server:
-        monkeypatch.setattr(world, "endpoint", server.cluster.endpoint)
-        monkeypatch.setattr(world, "certificate_authority", server.cluster.certificate_authority)
-        yield server
+def _running_pod(eks_sandbox: Sandbox) -> None:
+    """The pod `report-1`, which the pages look into."""
+    SandboxCluster(eks_sandbox).ask("POST", "/api/v1/namespaces/data/pods", pod("report-1", run_seconds="600"))
 
 
-@pytest.mark.usefixtures("api_server")
+@pytest.mark.usefixtures("_running_pod")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path, eks_sandbox: Sandbox) -> None:
+def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(compile(block, str(page), "exec"), names)  # noqa: S102 - our own pages
 
     for name, value in list(names.items()):
         if name.startswith("test_"):
-            eks_sandbox.requests.clear()
-            value(eks_sandbox)
+            with Sandbox() as fresh, monkeypatch.context() as patch:
+                for variable, setting in fresh.environ.items():
+                    patch.setenv(variable, setting)
+                value(fresh)
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

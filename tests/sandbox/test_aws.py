@@ -35,6 +35,7 @@ A, B = "111111111111", "222222222222"
 EXECUTION = f"arn:aws:iam::{A}:role/service-role/mwaa-exec"
 ROLE = f"arn:aws:iam::{B}:role/cross-account-role"
 ADMIN = f"arn:aws:iam::{B}:role/cluster-admin"
+NEW = f"arn:aws:iam::{B}:role/team/new"
 NO_RETRY = Config(retries={"max_attempts": 0}, connect_timeout=5, read_timeout=5, parameter_validation=False)
 
 
@@ -445,16 +446,17 @@ def needs_access_entries(eks: Any) -> Any:
 
 
 def test_access_entries_are_made_changed_listed_and_deleted(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.add_role(NEW)
     eks = needs_access_entries(regional("eks", eks_sandbox.issue_session(ADMIN)))
-    mine = {"clusterName": "analytics", "principalArn": ROLE}
+    mine = {"clusterName": "analytics", "principalArn": NEW}
     view = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
 
     entry = eks.create_access_entry(**mine)["accessEntry"]
-    assert entry["username"] == f"arn:aws:sts::{B}:assumed-role/cross-account-role/{{{{SessionName}}}}"
+    assert entry["username"] == f"arn:aws:sts::{B}:assumed-role/new/{{{{SessionName}}}}"
     assert eks.update_access_entry(**mine, kubernetesGroups=["data"])["accessEntry"]["kubernetesGroups"] == ["data"]
     eks.associate_access_policy(**mine, policyArn=view, accessScope={"type": "namespace", "namespaces": ["data"]})
     assert [p["policyArn"] for p in eks.list_associated_access_policies(**mine)["associatedAccessPolicies"]] == [view]
-    assert eks.list_access_entries(clusterName="analytics")["accessEntries"] == [ROLE]
+    assert eks.list_access_entries(clusterName="analytics")["accessEntries"] == [ADMIN, ROLE, NEW]
     eks.disassociate_access_policy(**mine, policyArn=view)
     assert eks.list_associated_access_policies(**mine)["associatedAccessPolicies"] == []
     assert refusal(eks.create_access_entry, **mine)[0] == "ResourceInUseException"
@@ -478,9 +480,10 @@ def test_access_entries_are_made_changed_listed_and_deleted(eks_sandbox: Sandbox
     ids=str,
 )
 def test_an_access_entry_that_eks_refuses_is_refused(eks_sandbox: Sandbox, arguments: Any, words: str) -> None:
+    eks_sandbox.add_role(NEW)
     eks = needs_access_entries(regional("eks", eks_sandbox.issue_session(ADMIN)))
 
-    code, message = refusal(eks.create_access_entry, **{"clusterName": "analytics", "principalArn": ROLE, **arguments})
+    code, message = refusal(eks.create_access_entry, **{"clusterName": "analytics", "principalArn": NEW, **arguments})
 
     assert code == "InvalidParameterException"
     assert words in message
@@ -627,12 +630,14 @@ def test_the_proxy_knows_the_sandboxs_names_only(eks_sandbox: Sandbox) -> None:
 def test_everything_listens_on_loopback_and_ends_with_it() -> None:
     sandbox = Sandbox()
     with sandbox:
-        ports = [int(url.rpartition(":")[2]) for url in (sandbox.proxy_url, sandbox.endpoint_url)]
-        assert all(url.startswith("http://127.0.0.1:") for url in (sandbox.proxy_url, sandbox.endpoint_url))
+        urls = (sandbox.proxy_url, sandbox.endpoint_url, sandbox.cluster().endpoint)
+        ports = [int(url.rpartition(":")[2]) for url in urls]
+        assert all(url.partition("://")[2].startswith("127.0.0.1:") for url in urls)
         folder = Path(sandbox.ca_bundle).parent
         assert stat.S_IMODE(Path(sandbox.ca_bundle).stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert [file.name for file in folder.iterdir()] == [Path(sandbox.ca_bundle).name]
+        assert {file.suffix for file in folder.iterdir()} == {".pem"}
+        assert not any("PRIVATE KEY" in file.read_text() for file in folder.iterdir())
 
     assert not folder.exists()
     assert not [thread for thread in threading.enumerate() if thread.name == "eks-sandbox"]

@@ -96,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    check = _add(commands, "check", "the whole ladder: credentials, role hops, cluster, token, identity (the default)")
+    check = _add(
+        commands,
+        "check",
+        "the whole ladder: credentials, role hops, cluster, token, identity, API server (the default)",
+    )
     _add_cluster(check, required=True)
     _add_credentials(check)
     _add_output(check)
@@ -117,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_cluster(token, required=True)
     _add_credentials(token)
 
-    sandbox = _add(commands, "sandbox", "start AWS on loopback to try things against; prints what to export")
+    sandbox = _add(commands, "sandbox", "start AWS and EKS on loopback to try things against; prints what to export")
+    sandbox.add_argument("--demo", action="store_true", help="play one page: 401, what check says, the fix, 200, a pod")
     sandbox.add_argument("--region", type=_region, default="eu-west-1")
     _add_output(sandbox)
     return parser

@@ -25,10 +25,11 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
     profile: str | None = None,
     session: Any = None,  # noqa: ANN401 - a boto3 or botocore session, neither of which has types
 ) -> Report:
-    """A report on the chain: credentials, role hops, cluster, token, identity. Arguments as ``get_token`` has them.
+    """A report on the chain: credentials, role hops, cluster, token, identity at AWS and at the API server.
 
-    Failures of the chain are findings. Raises only for arguments that cannot be asked about: ClusterError,
-    UnknownRegionError, CredentialsError (an impossible role ARN or session name), ValueError.
+    Arguments as ``get_token`` has them. Failures of the chain are findings. Raises only for arguments that cannot be
+    asked about: ClusterError, UnknownRegionError, CredentialsError (an impossible role ARN or session name) and
+    ValueError.
     """
     if session is not None and profile is not None:
         raise ValueError("a session has its profile already: give one of session and profile")

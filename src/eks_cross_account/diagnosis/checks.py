@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eks_cross_account.diagnosis import remedies
+from eks_cross_account.diagnosis import _api_server, remedies
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -54,6 +54,7 @@ def judge(evidence: Evidence) -> Report:
         findings=tuple(found),
         identity=identity_dict(evidence.identity) if evidence.identity else None,
         cluster=_cluster_dict(evidence),
+        confirmed=any(finding.id == _api_server.CONFIRMED for finding in found),
     )
 
 
@@ -206,18 +207,14 @@ def _check_identity(evidence: Evidence) -> Iterator[Finding]:
         yield _sts_problem(evidence.identity_problem, "identity", "the token")
 
 
-def _check_api_server(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.identity is not None:
-        yield Finding("api-server", "SKIP", "api-server", "API server", "not asked by this release: ends at STS")
-
-
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _check_credentials,
     _check_hops,
     _check_cluster,
+    _api_server.check_reach,
     _check_token,
     _check_identity,
-    _check_api_server,
+    _api_server.check_api_server,
 )
 
 

@@ -1,4 +1,4 @@
-"""What the probes saw: values, or the error that a probe ended with. The one place of the diagnosis that does I/O.
+"""What the probes saw: values, or the error that a probe ended with. With ``_reach`` the only one here that does I/O.
 
 Evidence holds no secret: a token appears decoded, an error without its URL.
 """
@@ -20,11 +20,18 @@ from eks_cross_account.credentials import (
     find_region,
     freeze,
 )
-from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError, EksTokenError
+from eks_cross_account.diagnosis._reach import ReachEvidence, ReviewEvidence, reach, review
+from eks_cross_account.errors import (
+    CredentialsError,
+    CredentialsUnavailableError,
+    EksTokenError,
+    StsUnavailableError,
+    UnknownRegionError,
+)
 from eks_cross_account.provider import mint, utc_now
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.sts import verify_token
-from eks_cross_account.token import DecodedToken, check_cluster_name, decode_token
+from eks_cross_account.token import DecodedToken, EksToken, check_cluster_name, decode_token
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,12 +68,19 @@ class Evidence:
     hops: tuple[HopEvidence, ...] = ()
     cluster: Cluster | None = None
     cluster_problem: EksTokenError | None = None
+    reach: ReachEvidence | None = None
     token: DecodedToken | None = None
     token_violations: tuple[Violation, ...] = ()
     token_expiration: datetime | None = None
     token_problem: EksTokenError | None = None
     identity: CallerIdentity | None = None
     identity_problem: EksTokenError | None = None
+    review: ReviewEvidence | None = None
+
+    @property
+    def sts_is_silent(self) -> bool:
+        """Whether nobody knows what STS thinks of the token."""
+        return isinstance(self.identity_problem, StsUnavailableError | UnknownRegionError)
 
 
 def gather(
@@ -105,7 +119,9 @@ def gather(
     if credentials is None:
         return evidence
     evidence = _cluster(evidence, credentials, used)
-    return _token(evidence, credentials, used)
+    evidence = _reach(evidence)
+    evidence, token = _token(evidence, credentials, used)
+    return _review(evidence, token)
 
 
 def _region_from(region: str | None) -> str:
@@ -166,12 +182,24 @@ def _cluster(evidence: Evidence, credentials: FrozenCredentials, session: Any) -
     return replace(evidence, cluster=found)
 
 
-def _token(evidence: Evidence, credentials: FrozenCredentials, session: Any) -> Evidence:  # noqa: ANN401 - botocore's
+def _reach(evidence: Evidence) -> Evidence:
+    cluster = evidence.cluster
+    if cluster is None or not cluster.endpoint or not cluster.certificate_authority:
+        return evidence
+    return replace(evidence, reach=reach(cluster))
+
+
+def _token(
+    evidence: Evidence,
+    credentials: FrozenCredentials,
+    session: Any,  # noqa: ANN401 - botocore's
+) -> tuple[Evidence, EksToken | None]:
+    """The token is returned beside the evidence, which must not hold it."""
     now = utc_now()
     try:
         token = mint(credentials, cluster_name=evidence.cluster_name, region=evidence.region, now=now)
     except EksTokenError as error:
-        return replace(evidence, token_problem=error)
+        return replace(evidence, token_problem=error), None
     partition = endpoints.partition_of(evidence.region)
     seen = replace(
         evidence,
@@ -184,5 +212,15 @@ def _token(evidence: Evidence, credentials: FrozenCredentials, session: Any) -> 
             token.value, cluster_name=evidence.cluster_name, region=evidence.region, session=session
         )
     except EksTokenError as error:
-        return replace(seen, identity_problem=error)
-    return replace(seen, identity=identity)
+        return replace(seen, identity_problem=error), token
+    return replace(seen, identity=identity), token
+
+
+def _review(evidence: Evidence, token: EksToken | None) -> Evidence:
+    """Ask the API server, unless nothing of the kind answers or STS has refused the token already."""
+    reached, cluster = evidence.reach, evidence.cluster
+    if reached is None or reached.failed is not None or cluster is None or token is None:
+        return evidence
+    if evidence.identity is None and not evidence.sts_is_silent:
+        return evidence
+    return replace(evidence, review=review(cluster, reached, token))

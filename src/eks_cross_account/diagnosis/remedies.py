@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from eks_cross_account import endpoints
 from eks_cross_account.diagnosis.report import Remedy
 from eks_cross_account.errors import InvalidArnError
 from eks_cross_account.identity import canonicalize, parse_arn
+
+if TYPE_CHECKING:
+    from eks_cross_account.identity import CallerIdentity
+
+_POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
 
 
 def trust_statement(caller_arn: str, *, external_id: str | None = None) -> dict[str, Any]:
@@ -70,3 +77,86 @@ def identity_policy_remedy(caller_arn: str, role_arn: str) -> Remedy:
     put = f"aws iam put-role-policy --role-name {shlex.quote(role_name)} --policy-name assume-cluster-role"
     command = f"{put} --policy-document {shlex.quote(policy)}"
     return Remedy(f"allow sts:AssumeRole on {role_arn} in the policies of {role_name}", (command,))
+
+
+def describe_command(cluster_name: str, region: str, query: str) -> str:
+    """One part of what EKS says about the cluster."""
+    return (
+        f"aws eks describe-cluster {_cluster_flags(cluster_name, region, flag='--name')} --query {shlex.quote(query)}"
+    )
+
+
+def certificate_command(endpoint: str, *, proxy: str = "") -> str:
+    """Shows the certificate that answers at the endpoint."""
+    parsed = urlsplit(endpoint)
+    host, target = shlex.quote(parsed.hostname or ""), shlex.quote(f"{parsed.hostname}:{parsed.port or 443}")
+    by = f" -proxy {shlex.quote(proxy)}" if proxy else ""
+    show = "openssl x509 -noout -subject -issuer -dates"
+    return f"openssl s_client -connect {target} -servername {host}{by} </dev/null \\\n    | {show}"
+
+
+def mapping_remedy(
+    cluster_name: str, region: str, identity: CallerIdentity, *, principal_arn: str | None, mode: str
+) -> Remedy:
+    """For the owner of the cluster: nothing maps this identity, or nothing does any more.
+
+    ``principal_arn``: as an access entry must name it, with the path; None where the path is unknown, which leaves a
+    hole. ``mode``: the cluster's authentication mode, "" where it is unknown.
+    """
+    canonical = parse_arn(identity.canonical_arn)
+    kind = canonical.resource.partition("/")[0]
+    if mode == "CONFIG_MAP":
+        return _aws_auth_remedy(cluster_name, region, identity.canonical_arn, is_role=kind == "role")
+    if kind not in {"role", "user"}:
+        return Remedy(f"no access entry can be made for a {kind}: go to the cluster with a role, and map that")
+    arn = shlex.quote(principal_arn or _with_hole(identity.canonical_arn))
+    policy = f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {arn}"
+    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
+    commands: tuple[str, ...] = (
+        f"aws eks create-access-entry {flags} --type STANDARD",
+        f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}",
+    )
+    text = (
+        "give it an access entry, and a policy on its namespace; both count after some seconds. ResourceInUseException "
+        "means that there is an entry: of an earlier role with this name, or of a type for nodes. Then delete it (aws "
+        "eks delete-access-entry), and do both again."
+    )
+    if not mode:
+        text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
+        commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
+    if principal_arn is None:
+        name = canonical.resource.rsplit("/", 1)[1]
+        text = (
+            f"{text} <PATH/>: the role's path, or nothing; only its account {canonical.account} can say (iam get-role)."
+        )
+        commands = (f"aws iam get-role --role-name {shlex.quote(name)} --query Role.Arn", *commands)
+    return Remedy(text, commands)
+
+
+def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_role: bool) -> Remedy:
+    section, key = ("mapRoles", "rolearn") if is_role else ("mapUsers", "userarn")
+    row = (
+        f"{section}: |",
+        f"  - {key}: {json.dumps(canonical_arn)}",
+        '    username: "airflow"',
+        "    groups:",
+        '      - "<GROUP>"',
+    )
+    update = f"aws eks update-cluster-config {_cluster_flags(cluster_name, region, flag='--name')}"
+    text = (
+        "add this row to the ConfigMap aws-auth in kube-system: the ARN has no path there, even where the role has "
+        "one, and <GROUP> is a group that a RoleBinding names. The cluster is in mode CONFIG_MAP, where access entries "
+        "count for nothing; the command lets it take both (there is no way back)."
+    )
+    command = f"{update} \\\n    --access-config authenticationMode=API_AND_CONFIG_MAP"
+    return Remedy(text, (command,), yaml="\n".join(row))
+
+
+def _with_hole(canonical_arn: str) -> str:
+    head, _, name = canonical_arn.partition(":role/")
+    return f"{head}:role/<PATH/>{name}"
+
+
+def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-name") -> str:
+    return f"{flag} {shlex.quote(cluster_name)} --region {shlex.quote(region)}"

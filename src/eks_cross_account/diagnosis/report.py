@@ -13,7 +13,7 @@ Verdict = Literal["healthy", "broken", "unknown"]
 
 SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new number
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
-_WIDTH = 100
+_WIDTH = 80
 _INDENT = 8
 
 
@@ -129,23 +129,25 @@ def _because(report: Report) -> str:
 
 
 def _lines(finding: Finding) -> list[str]:
-    lines = [f"{finding.state:<7} {finding.title}: {finding.summary}"]
     if finding.state in {"PASS", "SKIP"}:
-        return lines
-    lines[0] = f"{finding.state:<7} [{finding.id}] {finding.summary}"
-    lines += [f"{'':{_INDENT}}{name}: {value}" for name, value in finding.evidence]
+        return _wrapped(f"{finding.title}: {finding.summary}", finding.state)
+    lines = _wrapped(f"[{finding.id}] {finding.summary}", finding.state)
+    for name, value in finding.evidence:
+        lines += _wrapped(f"{name}: {value}")
     if finding.remedy is not None:
         whose = f" (account {finding.owner})" if finding.owner else ""
         lines += _wrapped(f"fix{whose}: {finding.remedy.text}")
-        lines += [f"{'':{_INDENT}}{line}" for command in finding.remedy.commands for line in command.split("\n")]
+        pasted = (finding.remedy.yaml or "", *finding.remedy.commands)
+        lines += [f"{'':{_INDENT}}{line}" for text in pasted for line in text.splitlines()]
     if finding.state == "FAIL":
         lines += _wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
     return lines
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, label: str = "") -> list[str]:
+    """The text as lines of the page, the label at the margin of the first; what looks like JSON stays as it is."""
     blank = " " * _INDENT
-    return [
+    lines = [
         line
         for paragraph in text.split("\n")
         for line in (
@@ -161,3 +163,4 @@ def _wrapped(text: str) -> list[str]:
             else [blank + paragraph]
         )
     ]
+    return [f"{label:<{_INDENT}}{lines[0][_INDENT:]}", *lines[1:]] if label else lines

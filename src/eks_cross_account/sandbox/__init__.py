@@ -1,7 +1,8 @@
-"""AWS on loopback to try and test against: STS, EKS, iam:GetRole, container and instance credentials.
+"""AWS and EKS on loopback to try and test against: STS, EKS, iam:GetRole, credentials, and clusters that run pods.
 
 It really checks signatures, session tokens, dates, trust policies, external ids and the cluster's name in a token,
-under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``. Needs the extra
+under the true host names (by an HTTPS proxy and a CA of its own) or by ``AWS_ENDPOINT_URL``; its clusters authenticate
+by the verifier's rules and the access entries, and authorize by a table. Needs the extra
 ``sandbox``; loaded at its first use, because every pytest run imports this package for the plugin in it.
 """
 
@@ -10,9 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eks_cross_account.sandbox._sandbox import Clock, Sandbox, SandboxRequest, trust_policy
+    from eks_cross_account.sandbox._sandbox import (
+        Clock,
+        Grant,
+        KubernetesRequest,
+        Sandbox,
+        SandboxRequest,
+        pod_runner,
+        trust_policy,
+    )
 
-__all__ = ["Clock", "Sandbox", "SandboxRequest", "trust_policy"]
+__all__ = ["Clock", "Grant", "KubernetesRequest", "Sandbox", "SandboxRequest", "pod_runner", "trust_policy"]
 
 _EXTRA = {"aiohttp", "cryptography"}
 

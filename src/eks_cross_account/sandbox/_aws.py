@@ -403,10 +403,16 @@ def _associate_access_policy(
         scope.get("namespaces")
     ):
         raise _invalid("The accessScope is not valid: namespaces belong to type namespace, and only to it")
-    moment = call.now.timestamp()
-    entry.policies[arn] = {"policyArn": arn, "accessScope": scope, "associatedAt": moment, "modifiedAt": moment}
+    entry.policies[arn] = associated_policy(arn, scope, call.now)
     answer = {"clusterName": cluster.name, "principalArn": entry.principal_arn}
     return {**answer, "associatedAccessPolicy": entry.policies[arn]}
+
+
+def associated_policy(arn: str, scope: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """An association as EKS lists it. ``arn``: a policy's, or its bare name."""
+    whole = arn if arn.startswith("arn:") else _POLICY_ARN + arn
+    moment = now.timestamp()
+    return {"policyArn": whole, "accessScope": scope, "associatedAt": moment, "modifiedAt": moment}
 
 
 def _list_associated_access_policies(

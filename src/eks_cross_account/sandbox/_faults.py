@@ -27,10 +27,11 @@ class Fault:
 
 
 class Faults:
-    """The faults that are set, the oldest first."""
+    """The faults that are set, the oldest first. ``hanging``: requests that met ``hang`` and still wait."""
 
     def __init__(self) -> None:
         self._set: list[Fault] = []
+        self.hanging = 0
 
     def add(self, fault: Fault) -> None:
         """One more."""

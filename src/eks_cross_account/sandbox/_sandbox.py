@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -18,8 +18,11 @@ from aiohttp import web
 from eks_cross_account import endpoints
 from eks_cross_account.credentials import FrozenCredentials
 from eks_cross_account.sandbox import _aws, _server
+from eks_cross_account.sandbox._authn import Authenticator
 from eks_cross_account.sandbox._ca import CertificateAuthority
 from eks_cross_account.sandbox._faults import THROTTLED, Fault, Faults
+from eks_cross_account.sandbox._grants import Grant, pod_runner
+from eks_cross_account.sandbox._kubernetes import ApiServer, KubernetesRequest
 from eks_cross_account.sandbox._sigv4 import AwsError, Received, claim
 from eks_cross_account.sandbox._world import AccessEntry, EksCluster, Key, Role, World, trust_policy
 
@@ -27,8 +30,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Clock", "Sandbox", "SandboxRequest", "trust_policy"]
+__all__ = ["Clock", "Grant", "KubernetesRequest", "Sandbox", "SandboxRequest", "pod_runner", "trust_policy"]
 
+_WORKERS, _NAMESPACE = "airflow-workers", "data"
+_NAMESPACES = ("default", "kube-system", _NAMESPACE)
 _ACCOUNT_A, _ACCOUNT_B = "111111111111", "222222222222"
 _TOKEN_BYTES = 720  # of the order of what STS hands out; a knob for the day it grows
 _HOUR = timedelta(hours=1)
@@ -74,31 +79,42 @@ class Clock:
 
 
 class Sandbox:
-    """AWS on loopback, a context manager. Two at once know nothing of each other.
+    """AWS and EKS on loopback, a context manager. Two at once know nothing of each other.
 
     With ``default_world``: account 111111111111 with role ``service-role/mwaa-exec``, which ``environ`` holds the
     credentials of; account 222222222222 with ``cross-account-role`` (trusts the first), ``cluster-admin`` and the EKS
-    cluster ``analytics``.
+    cluster ``analytics``. An access entry puts the first of the two into the group ``airflow-workers``; the second has
+    AmazonEKSClusterAdminPolicy. The execution role of account A is not mapped.
 
-    ``token_bytes``: the length of session tokens.
+    ``token_bytes``: the length of session tokens. ``grants``: who may do what in the clusters; without it
+    ``airflow-workers`` may run pods in the namespace ``data``. ``namespaces``: those that every cluster has.
     """
 
     def __init__(
-        self, *, region: str = "eu-west-1", default_world: bool = True, token_bytes: int = _TOKEN_BYTES
+        self,
+        *,
+        region: str = "eu-west-1",
+        default_world: bool = True,
+        token_bytes: int = _TOKEN_BYTES,
+        grants: Iterable[Grant] | None = None,
+        namespaces: Iterable[str] = _NAMESPACES,
     ) -> None:
         endpoints.partition_of(region)
         self.region = region
         self.clock: Clock = Clock()
         self.requests: list[SandboxRequest] = []
+        self.kubernetes_requests: list[KubernetesRequest] = []
         self._world = World()
         self._aws = _aws.Aws(self._world, token_bytes=token_bytes)
         self._faults = Faults()
+        self._authenticator = Authenticator(self._aws, self._faults)
+        self._grants = pod_runner(_WORKERS, _NAMESPACE) if grants is None else tuple(grants)
+        self._namespaces = tuple(namespaces)
         self._lock = threading.RLock()
         self._default_world = default_world
         self._loop: _server.Loop | None = None
         self._folder: Path | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self.hanging: int = 0  # requests that met `hang` and are still waiting
         self._container_token = secrets.token_urlsafe(16)
         self._imds_tokens: set[str] = set()
         self._instance: Key | None = None
@@ -122,6 +138,8 @@ class Sandbox:
         try:
             self._authority = CertificateAuthority(self._folder, "sandbox AWS")
             self._loop.call(self._listen(self._loop))
+            for cluster in self._world.clusters.values():
+                self._serve_cluster(cluster)
             if self._default_world and not self._world.roles:
                 self._make_default_world()
         except BaseException:
@@ -135,6 +153,19 @@ class Sandbox:
             loop.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def hanging(self) -> int:
+        """Requests that met ``hang`` and are still waiting."""
+        return self._faults.hanging
+
+    @property
+    def authenticator_log(self) -> list[str]:
+        """What the clusters' authenticator wrote: the only place that says why a token was refused.
+
+        On EKS the log of type ``authenticator``.
+        """
+        return self._authenticator.log
 
     # --- where it is
 
@@ -244,26 +275,51 @@ class Sandbox:
         account: str = _ACCOUNT_B,
         region: str | None = None,
         authentication_mode: str = "API_AND_CONFIG_MAP",
+        version: str = "1.34",
     ) -> EksCluster:
-        """A cluster that EKS describes."""
+        """A cluster that EKS describes, and its API server with a CA of its own.
+
+        ``aws_auth`` of what is returned is the data of its ConfigMap aws-auth: change it, and the next request is
+        judged by it.
+        """
+        cluster = EksCluster(
+            name=name,
+            account=account,
+            region=region or self.region,
+            authentication_mode=authentication_mode,
+            endpoint="",
+            certificate_authority="",
+            version=version,
+            created=self.clock.now(),
+        )
+        if self._loop is not None:
+            self._serve_cluster(cluster)
         with self._lock:
-            cluster = EksCluster(
-                name=name,
-                account=account,
-                region=region or self.region,
-                authentication_mode=authentication_mode,
-                endpoint=f"https://{_server.LOOPBACK}:9",  # the discard port: nothing of the sandbox answers there
-                certificate_authority=self._authority.base64_pem,
-                version="1.34",
-                created=self.clock.now(),
-            )
             self._world.clusters[cluster.account, cluster.region, name] = cluster
-            return cluster
+        return cluster
+
+    def cluster(self, name: str = "analytics") -> EksCluster:
+        """The cluster of this name. KeyError where there is none."""
+        with self._lock:
+            found = [cluster for cluster in self._world.clusters.values() if cluster.name == name]
+        if not found:
+            raise KeyError(f"the sandbox has no cluster {name}")
+        return found[0]
 
     def add_access_entry(
-        self, cluster: EksCluster, principal_arn: str, *, username: str | None = None, groups: Iterable[str] = ()
+        self,
+        cluster: EksCluster,
+        principal_arn: str,
+        *,
+        username: str | None = None,
+        groups: Iterable[str] = (),
+        policies: Mapping[str, Iterable[str]] | None = None,
     ) -> AccessEntry:
-        """An access entry, as CreateAccessEntry makes it but without asking for permission."""
+        """An access entry, as CreateAccessEntry makes it but without asking for permission.
+
+        ``policies``: names of access policies, such as AmazonEKSEditPolicy, each with the namespaces it is scoped to;
+        none: the whole cluster.
+        """
         with self._lock:
             unique_id = self._world.principal_exists(principal_arn)
             if unique_id is None:
@@ -271,8 +327,46 @@ class Sandbox:
             now = self.clock.now()
             name = username or _aws.default_username(principal_arn)
             entry = AccessEntry(principal_arn, unique_id, name, tuple(groups), "STANDARD", now, now)
+            for policy, namespaces in (policies or {}).items():
+                scope = {"type": "namespace" if namespaces else "cluster", "namespaces": list(namespaces)}
+                made = _aws.associated_policy(policy, scope, now)
+                entry.policies[made["policyArn"]] = made
             cluster.entries[principal_arn] = entry
             return entry
+
+    def remove_access_entry(self, cluster: EksCluster, principal_arn: str) -> None:
+        """Take an access entry away. KeyError where there is none."""
+        with self._lock:
+            del cluster.entries[principal_arn]
+
+    def write_kubeconfig(self, cluster: EksCluster, *, role_arn: str | None = None) -> Path:
+        """A kubeconfig whose exec plugin is this package's ``token``; the file, which goes when the sandbox stops.
+
+        It holds no credentials: the plugin finds them in the environment of whoever uses it (``environ``).
+        """
+        if self._folder is None:
+            raise RuntimeError("this sandbox is not started")
+        arguments = ["-m", "eks_cross_account.cli", "token", "--cluster-name", cluster.name, "--region", cluster.region]
+        plugin = {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": [*arguments, *(["--role-arn", role_arn] if role_arn else [])],
+            "interactiveMode": "Never",
+        }
+        name = f"eks-sandbox-{cluster.name}"
+        server = {"server": cluster.endpoint, "certificate-authority-data": cluster.certificate_authority}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": server}],
+            "users": [{"name": name, "user": {"exec": plugin}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": _NAMESPACE}}],
+            "current-context": name,
+        }
+        file = self._folder / f"kubeconfig-{cluster.name}"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(document, indent=2) + "\n")
+        return file
 
     # --- faults; operation: a pattern such as "sts:*" or "eks:DescribeCluster"
 
@@ -329,7 +423,10 @@ class Sandbox:
         self.add_role(
             f"arn:{partition}:iam::{_ACCOUNT_B}:role/cluster-admin", trust=trust, allow=["eks:*", "iam:GetRole"]
         )
-        self.add_cluster("analytics")
+        cluster = self.add_cluster("analytics")
+        self.add_access_entry(cluster, f"arn:{partition}:iam::{_ACCOUNT_B}:role/cross-account-role", groups=[_WORKERS])
+        admin = f"arn:{partition}:iam::{_ACCOUNT_B}:role/cluster-admin"
+        self.add_access_entry(cluster, admin, policies={"AmazonEKSClusterAdminPolicy": ()})
         credentials = self.issue_session(execution, "AmazonMWAA-prod")
         self._environ = {
             "AWS_ACCESS_KEY_ID": credentials.access_key,
@@ -341,6 +438,27 @@ class Sandbox:
         role = self._world.roles[role_arn]
         until = self.clock.now().replace(microsecond=0) + (life or role.life or _HOUR)
         return self._world.issue_session(role, session_name, expiration=until, token_bytes=self._aws.token_bytes)
+
+    def _serve_cluster(self, cluster: EksCluster) -> None:
+        """Let the cluster's API server listen; its endpoint and CA are known from then on."""
+        if self._loop is None or self._folder is None:
+            raise RuntimeError("this sandbox is not started")
+        name = f"cluster {cluster.name} {cluster.account} {cluster.region}"
+        authority = CertificateAuthority(self._folder, name)
+        server = ApiServer(
+            cluster,
+            world=self._world,
+            authenticator=self._authenticator,
+            faults=self._faults,
+            grants=self._grants,
+            namespaces=self._namespaces,
+            now=self.clock.now,
+            record=self.kubernetes_requests.append,
+        )
+        context = authority.context("localhost", _server.LOOPBACK)
+        port = self._loop.call(_server.listen(self._loop, server.handle, context))
+        cluster.endpoint = f"https://{_server.LOOPBACK}:{port}"
+        cluster.certificate_authority = authority.base64_pem
 
     async def _listen(self, loop: _server.Loop) -> None:
         context = self._authority.context("localhost", _server.LOOPBACK)
@@ -381,7 +499,9 @@ class Sandbox:
         with self._lock:
             faults = self._faults.take(operation)
         for fault in faults:
-            early = await self._meet(fault, service, request)
+            early = await _server.meet(self._faults, fault, request)
+            if fault.kind == "throttle":
+                early = _throttled(service, request)
             if early is not None:
                 code = THROTTLED[service][1] if fault.kind == "throttle" else ""
                 self._record(operation, received, early.status, code, "", "")
@@ -394,27 +514,6 @@ class Sandbox:
         if answer.code and service == "eks":
             headers["x-amzn-ErrorType"] = answer.code
         return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type, headers=headers)
-
-    async def _meet(self, fault: Fault, service: str, request: web.BaseRequest) -> web.Response | None:
-        if fault.kind == "delay":
-            await asyncio.sleep(fault.seconds)
-            return None
-        if fault.kind == "hang":
-            self.hanging += 1
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.hanging -= 1
-        if fault.kind == "disconnect":
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(status=499)
-        if fault.kind == "respond":
-            return web.Response(status=fault.status, body=fault.body, content_type=fault.content_type)
-        status, code, message = THROTTLED[service]
-        refused = _aws.refusal(service, request.headers.get("Accept", ""), AwsError(status, code, message))
-        headers = {"x-amzn-ErrorType": code} if service == "eks" else {}
-        return web.Response(status=status, body=refused[1], content_type=refused[0], headers=headers)
 
     def _record(  # noqa: PLR0913, PLR0917 - a record's fields
         self, operation: str, received: Received, status: int, code: str, caller: str, access_key_id: str
@@ -455,6 +554,13 @@ class Sandbox:
                 role_arn = next(arn for arn in self._world.roles if arn.split(":")[4] == _ACCOUNT_A)
                 key = self._instance = self._issue(role_arn, "i-0123456789abcdef0", None)
             return key
+
+
+def _throttled(service: str, request: web.BaseRequest) -> web.Response:
+    status, code, message = THROTTLED[service]
+    refused = _aws.refusal(service, request.headers.get("Accept", ""), AwsError(status, code, message))
+    headers = {"x-amzn-ErrorType": code} if service == "eks" else {}
+    return web.Response(status=status, body=refused[1], content_type=refused[0], headers=headers)
 
 
 def _frozen(key: Key) -> FrozenCredentials:

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from eks_cross_account.sandbox._faults import Fault, Faults
+
 LOOPBACK = "127.0.0.1"
 _HEAD_LIMIT = 65_536
 _CHUNK = 65_536
 _START_SECONDS = 30
+_LAST_TURNS = 10
 
 
 class Loop:
@@ -60,6 +63,8 @@ class Loop:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(_LAST_TURNS):  # a closed transport lets go of its socket some turns of the loop later
+            await asyncio.sleep(0)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -82,6 +87,28 @@ async def listen(
     site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=context)
     await site.start()
     return int(runner.addresses[0][1])
+
+
+async def meet(faults: Faults, fault: Fault, request: web.BaseRequest) -> web.Response | None:
+    """Let the request meet the fault: the answer it gets, or None where it goes on.
+
+    It does so after a delay; a throttle each server words itself.
+    """
+    if fault.kind == "delay":
+        await asyncio.sleep(fault.seconds)
+    elif fault.kind == "hang":
+        faults.hanging += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            faults.hanging -= 1
+    elif fault.kind == "disconnect":
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=499)
+    elif fault.kind == "respond":
+        return web.Response(status=fault.status, body=fault.body, content_type=fault.content_type)
+    return None
 
 
 async def listen_proxy(loop: Loop, port_of: Callable[[str], int | None]) -> int:

@@ -116,7 +116,7 @@ class AccessEntry:
 
 @dataclass
 class EksCluster:
-    """A cluster as EKS describes it."""
+    """A cluster as EKS describes it. ``aws_auth``: the data of the ConfigMap kube-system/aws-auth."""
 
     name: str
     account: str
@@ -127,6 +127,7 @@ class EksCluster:
     version: str
     created: datetime
     entries: dict[str, AccessEntry] = field(default_factory=dict)
+    aws_auth: dict[str, str] = field(default_factory=dict)
 
     @property
     def arn(self) -> str:

@@ -1,0 +1,132 @@
+"""A cluster as the tests ask it, whichever it is: tokens by role, requests on the wire, and its audit log.
+
+The sandbox is one; the real API server behind the real authenticator is to be the other (tests/cluster).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
+
+from eks_cross_account import Cluster, TokenProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from eks_cross_account.sandbox import Sandbox
+
+B = "222222222222"
+WORKER = f"arn:aws:iam::{B}:role/cross-account-role"  # in group airflow-workers: may run pods in namespace data
+ADMIN = f"arn:aws:iam::{B}:role/cluster-admin"  # may do everything
+STRANGER = f"arn:aws:iam::{B}:role/team/stranger"  # not mapped
+BARE = f"arn:aws:iam::{B}:role/bare"  # mapped, in no group
+SESSION = "tests"
+SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+
+class SandboxCluster:
+    """The sandbox's cluster ``analytics`` with the four roles above."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self._world = sandbox.cluster()
+        for role in (STRANGER, BARE):
+            sandbox.add_role(role)
+        sandbox.add_access_entry(self._world, BARE)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self._world.name, self._world.endpoint, self._world.certificate_authority, arn=self._world.arn)
+
+    def provider(self, role: str = WORKER) -> TokenProvider:
+        session = self.sandbox.issue_session(role, SESSION)
+        return TokenProvider(
+            lambda: session, cluster_name="analytics", region="eu-west-1", clock=self.sandbox.clock.now
+        )
+
+    def token(self, role: str = WORKER) -> str:
+        return self.provider(role).get_token().value
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [request.audit_event() for request in self.sandbox.kubernetes_requests]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        role: str | None = WORKER,
+        headers: dict[str, str] | None = None,
+        **query: Any,
+    ) -> Answer:
+        """One request on a connection of its own; ``role`` None: without a token."""
+        sent = {} if role is None else {"Authorization": f"Bearer {self.token(role)}"}
+        with self.connection() as connection:
+            target = f"{path}?{urlencode(query, doseq=True)}" if query else path
+            raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, target, raw, {**sent, **(headers or {})})
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+    def connection(self) -> Connection:
+        context = ssl.create_default_context(cadata=b64decode(self.cluster.certificate_authority).decode())
+        host, _, port = self.cluster.endpoint.removeprefix("https://").partition(":")
+        return Connection(host, int(port), context=context, timeout=SECONDS)
+
+
+class Connection(http.client.HTTPSConnection):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def pod(name: str | None = "p1", *, containers: tuple[str, ...] = ("base",), **life: str) -> dict[str, Any]:
+    """A pod document; ``life``: annotations, ``run_seconds="1"`` for ``eks-sandbox/run-seconds``."""
+    annotations = {f"eks-sandbox/{key.replace('_', '-')}": value for key, value in life.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **({"name": name} if name else {"generateName": "made-"}),
+            "labels": {"team": "a"},
+            "annotations": annotations,
+        },
+        "spec": {"restartPolicy": "Never", "containers": [{"name": each, "image": "busybox"} for each in containers]},
+    }
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """The condition's first true value. Fails after 20 s."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not come true")
+
+
+def lines(connection: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The lines of a streamed answer as they come."""
+    while line := connection.readline():
+        yield line

@@ -1,0 +1,517 @@
+"""Pods and their lives: what a server answers, what a kubelet would do, logs, events and exec."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clusters import ADMIN, SandboxCluster, pod, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+kubernetes = pytest.importorskip("kubernetes")
+websocket = pytest.importorskip("websocket")
+
+PODS = "/api/v1/namespaces/data/pods"
+SIDECAR = "airflow-xcom-sidecar"
+FILE = "/airflow/xcom/return.json"
+READ = f"if [ -s {FILE} ]; then cat {FILE}; else echo __airflow_xcom_result_empty__; fi"
+pytestmark = pytest.mark.filterwarnings(
+    "default::DeprecationWarning",  # old releases of the clients, on newer Pythons
+    "default::PendingDeprecationWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # the client leaves the socket of a stream to the collector
+)
+
+
+@pytest.fixture
+def core(target: SandboxCluster) -> Iterator[Any]:
+    """The real Kubernetes client."""
+    from eks_cross_account.kubernetes import api_client  # noqa: PLC0415 - needs the client
+
+    client = api_client(target.provider(), target.cluster)
+    yield kubernetes.client.CoreV1Api(client)
+    client.close()
+
+
+def state(target: SandboxCluster, name: str = "p1", container: int = 0) -> Any:
+    return target.ask("GET", f"{PODS}/{name}").document["status"]["containerStatuses"][container]["state"]
+
+
+def phase(target: SandboxCluster, name: str = "p1") -> str:
+    found: str = target.ask("GET", f"{PODS}/{name}").document["status"]["phase"]
+    return found
+
+
+def later(target: SandboxCluster, seconds: float) -> None:
+    target.sandbox.clock.advance(timedelta(seconds=seconds))
+
+
+# --- create, get, list, patch, delete
+
+
+def test_a_created_pod_comes_back_with_what_a_server_fills_in(target: SandboxCluster) -> None:
+    answer = target.ask("POST", PODS, pod())
+
+    made = answer.document
+    assert answer.status == 201
+    assert (made["kind"], made["metadata"]["namespace"], made["status"]["phase"]) == ("Pod", "data", "Pending")
+    assert made["metadata"]["uid"]
+    assert made["metadata"]["creationTimestamp"].endswith("Z")
+    assert int(made["metadata"]["resourceVersion"]) > 0
+    assert made["spec"]["terminationGracePeriodSeconds"] == 30
+    assert "nodeName" not in made["spec"]
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "reason", "message"),
+    [
+        ({"metadata": {"name": "x"}}, 422, "Invalid", 'Pod "x" is invalid: spec.containers: Required value'),
+        ({"metadata": {}, "spec": {"containers": [{"name": "b", "image": "i"}]}}, 422, "Invalid",
+         'Pod "" is invalid: metadata.name: Required value: name or generateName is required'),
+        ({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "b"}]}}, 422, "Invalid",
+         'Pod "x" is invalid: spec.containers[0].image: Required value'),
+        ({"metadata": {"name": "x", "namespace": "other"}}, 400, "BadRequest",
+         "the namespace of the provided object does not match the namespace sent on the request"),
+        (b"{", 400, "BadRequest", "couldn't get version/kind; json parse error: invalid JSON"),
+        ([], 400, "BadRequest", "couldn't get version/kind; json parse error: cannot unmarshal into Go value"),
+        (pod("Upper"), 422, "Invalid", None),
+        (pod(run_seconds="long"), 422, "Invalid",
+         'Pod "p1" is invalid: metadata.annotations[eks-sandbox/run-seconds]: Invalid value: "long": must be a number'),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_a_pod_that_cannot_be_is_refused(
+    target: SandboxCluster, document: Any, status: int, reason: str, message: str | None
+) -> None:
+    answer = target.ask("POST", PODS, document)
+
+    assert (answer.status, answer.document["reason"]) == (status, reason)
+    assert message in {None, answer.document["message"]}
+
+
+def test_a_name_that_is_taken_and_one_that_is_generated(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod())
+
+    again = target.ask("POST", PODS, pod())
+    names = {target.ask("POST", PODS, pod(None)).document["metadata"]["name"] for _ in range(3)}
+
+    assert (again.status, again.document["message"]) == (409, 'pods "p1" already exists')
+    assert again.document["details"] == {"name": "p1", "kind": "pods"}
+    assert len(names) == 3
+    assert all(name.startswith("made-") and len(name) == 10 for name in names)
+
+
+def test_a_namespace_that_is_not_there_is_not_found_by_who_may_create_in_it(target: SandboxCluster) -> None:
+    answer = target.ask("POST", "/api/v1/namespaces/dta/pods", pod(), role=ADMIN)
+
+    assert (answer.status, answer.document["message"]) == (404, 'namespaces "dta" not found')
+
+
+def test_a_dry_run_leaves_nothing(target: SandboxCluster) -> None:
+    assert target.ask("POST", PODS, pod(), dryRun="All").status == 201
+
+    gone = target.ask("GET", f"{PODS}/p1")
+    assert (gone.status, gone.document["message"]) == (404, 'pods "p1" not found')
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ({"labelSelector": "team=a"}, ["p1", "p2"]),
+        ({"labelSelector": "team==a,role!=x"}, ["p1"]),
+        ({"labelSelector": "role in (x, y),team"}, ["p2"]),
+        ({"labelSelector": "role notin (x)"}, ["p1", "p3"]),
+        ({"labelSelector": "!team"}, ["p3"]),
+        ({"fieldSelector": "metadata.name=p2"}, ["p2"]),
+        ({"fieldSelector": "metadata.name!=p2,status.phase=Running"}, ["p1", "p3"]),
+        ({"fieldSelector": "status.phase=Failed"}, []),
+        ({}, ["p1", "p2", "p3"]),
+    ],
+    ids=str,
+)
+def test_a_list_is_what_the_selectors_pick(target: SandboxCluster, selector: dict[str, str], found: list[str]) -> None:
+    for name, labels in (("p1", {"team": "a"}), ("p2", {"team": "a", "role": "x"}), ("p3", {})):
+        made = pod(name, run_seconds="600")
+        target.ask("POST", PODS, {**made, "metadata": {**made["metadata"], "labels": labels}})
+    later(target, 1)
+
+    listed = target.ask("GET", PODS, **selector).document
+
+    assert [item["metadata"]["name"] for item in listed["items"]] == found
+    assert (listed["kind"], "kind" in str(listed["items"][:1])) == ("PodList", False)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [{"labelSelector": "a=b=c"}, {"labelSelector": "(("}, {"fieldSelector": "spec.x=1"}, {"fieldSelector": "x"}],
+)
+def test_a_selector_that_cannot_be_read_is_refused(target: SandboxCluster, selector: dict[str, str]) -> None:
+    assert target.ask("GET", PODS, **selector).status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "labels"),
+    [
+        ("application/merge-patch+json", {"metadata": {"labels": {"done": "yes", "team": None}}}, {"done": "yes"}),
+        ("application/strategic-merge-patch+json", {"metadata": {"labels": {"x": "y"}}}, {"team": "a", "x": "y"}),
+        ("application/json-patch+json", [{"op": "add", "path": "/metadata/labels/a~1b", "value": "c"}],
+         {"team": "a", "a/b": "c"}),
+        ("application/json-patch+json", [{"op": "test", "path": "/metadata/labels/team", "value": "a"},
+                                         {"op": "remove", "path": "/metadata/labels/team"}], {}),
+        ("application/merge-patch+json", {"status": {"phase": "Failed"}}, {"team": "a"}),  # ignored here
+    ],
+    ids=str,
+)  # fmt: skip
+def test_labels_can_be_patched(target: SandboxCluster, kind: str, patch: Any, labels: dict[str, str]) -> None:
+    before = target.ask("POST", PODS, pod()).document["metadata"]["resourceVersion"]
+
+    answer = target.ask("PATCH", f"{PODS}/p1", patch, headers={"Content-Type": kind})
+
+    assert (answer.status, answer.document["metadata"]["labels"]) == (200, labels)
+    assert answer.document["status"]["phase"] != "Failed"
+    changed = labels != {"team": "a"}
+    assert (int(answer.document["metadata"]["resourceVersion"]) > int(before)) or not changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "status"),
+    [
+        ("application/merge-patch+json", {"spec": {"containers": []}}, 422),
+        ("application/merge-patch+json", {"metadata": {"uid": "other"}}, 422),
+        ("application/merge-patch+json", {"metadata": {"resourceVersion": "1"}}, 409),
+        ("application/merge-patch+json", [], 400),
+        ("application/json-patch+json", {"metadata": {}}, 400),
+        ("application/json-patch+json", [{"op": "test", "path": "/metadata/labels/team", "value": "b"}], 422),
+        ("application/json-patch+json", [{"op": "move"}], 422),
+        ("text/plain", {}, 415),
+    ],
+    ids=str,
+)
+def test_a_patch_that_a_pod_does_not_take_is_refused(
+    target: SandboxCluster, kind: str, patch: Any, status: int
+) -> None:
+    target.ask("POST", PODS, pod())
+
+    assert target.ask("PATCH", f"{PODS}/p1", patch, headers={"Content-Type": kind}).status == status
+    assert target.ask("GET", f"{PODS}/p1").document["metadata"]["labels"] == {"team": "a"}
+
+
+def test_a_deleted_pod_is_stopped_and_then_gone(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600", stop_seconds="5"))
+    later(target, 1)
+
+    answer = target.ask("DELETE", f"{PODS}/p1")
+    again = target.ask("DELETE", f"{PODS}/p1")
+
+    assert (answer.status, again.status) == (200, 200)
+    assert answer.document["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert "running" in state(target)
+    later(target, 4)
+    assert target.ask("GET", f"{PODS}/p1").status == 200
+    later(target, 2)
+    assert target.ask("GET", f"{PODS}/p1").status == 404
+    assert target.ask("DELETE", f"{PODS}/p1").status == 404
+
+
+@pytest.mark.parametrize("how", [{"gracePeriodSeconds": 0}, None], ids=["body", "query"])
+def test_without_grace_it_is_gone_at_once(target: SandboxCluster, how: Any) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+    later(target, 1)
+
+    query = {} if how else {"gracePeriodSeconds": "0"}
+    assert target.ask("DELETE", f"{PODS}/p1", how, **query).status == 200
+
+    assert target.ask("GET", f"{PODS}/p1").status == 404
+
+
+def test_a_delete_may_insist_on_the_very_pod(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod())
+
+    assert target.ask("DELETE", f"{PODS}/p1", {"preconditions": {"uid": "another"}}).status == 409
+
+
+# --- lives
+
+
+@pytest.mark.parametrize(
+    ("life", "after", "phases", "last"),
+    [
+        ({"start_seconds": "10", "run_seconds": "10"}, (5, 10, 10), ["Pending", "Running", "Succeeded"],
+         {"exitCode": 0}),
+        ({"run_seconds": "10", "exit_code": "3"}, (5, 10), ["Running", "Failed"], {"exitCode": 3, "reason": "Error"}),
+        ({"run_seconds": "10", "exit_code": "137", "reason": "OOMKilled"}, (5, 10), ["Running", "Failed"],
+         {"exitCode": 137, "reason": "OOMKilled"}),
+    ],
+)  # fmt: skip
+def test_a_pod_lives_as_its_annotations_say(
+    target: SandboxCluster, life: dict[str, str], after: tuple[int, ...], phases: list[str], last: dict[str, Any]
+) -> None:
+    target.ask("POST", PODS, pod(**life))
+
+    seen = []
+    for seconds in after:
+        later(target, seconds)
+        seen.append(phase(target))
+
+    assert seen == phases
+    terminated = state(target)["terminated"]
+    assert last.items() <= terminated.items()
+    assert terminated["startedAt"] < terminated["finishedAt"]
+
+
+def test_a_pod_that_no_node_takes_stays_pending_and_says_why(target: SandboxCluster) -> None:
+    why = "0/3 nodes are available: 3 Insufficient cpu."
+    target.ask("POST", PODS, pod(pending=why))
+    later(target, 3600)
+
+    status = target.ask("GET", f"{PODS}/p1").document["status"]
+
+    assert (status["phase"], status.get("containerStatuses")) == ("Pending", None)
+    scheduled = status["conditions"][0]
+    assert (scheduled["type"], scheduled["status"], scheduled["reason"]) == ("PodScheduled", "False", "Unschedulable")
+    assert scheduled["message"] == why
+    assert events(target) == [("FailedScheduling", "Warning", why)]
+    assert target.ask("GET", f"{PODS}/p1/log").body == b""
+    target.ask("DELETE", f"{PODS}/p1")
+    assert target.ask("GET", f"{PODS}/p1").status == 404  # no kubelet has to agree
+
+
+def test_an_image_that_cannot_be_pulled_keeps_its_container_waiting(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(waiting="ImagePullBackOff", waiting_message="no such image"))
+    later(target, 60)
+
+    assert phase(target) == "Pending"
+    assert state(target) == {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    answer = target.ask("GET", f"{PODS}/p1/log")
+    expected = 'container "base" in pod "p1" is waiting to start: ImagePullBackOff'
+    assert (answer.status, answer.document["message"]) == (400, expected)
+
+
+def test_one_container_can_fail_beside_another(target: SandboxCluster) -> None:
+    document = pod(containers=("base", "side"), run_seconds="5")
+    document["metadata"]["annotations"]["eks-sandbox/exit-code.side"] = "9"
+    target.ask("POST", PODS, document)
+    later(target, 10)
+
+    codes = [state(target, container=index)["terminated"]["exitCode"] for index in (0, 1)]
+
+    assert (codes, phase(target)) == ([0, 9], "Failed")
+
+
+def test_an_init_container_that_fails_ends_the_pod_before_it_began(target: SandboxCluster) -> None:
+    document = pod()
+    document["spec"]["initContainers"] = [{"name": "prepare", "image": "busybox"}]
+    document["metadata"]["annotations"] = {"eks-sandbox/exit-code.prepare": "2", "eks-sandbox/log.prepare": "no disk"}
+    target.ask("POST", PODS, document)
+    later(target, 5)
+
+    status = target.ask("GET", f"{PODS}/p1").document["status"]
+
+    assert status["phase"] == "Failed"
+    assert status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 2
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    assert target.ask("GET", f"{PODS}/p1/log", container="prepare").body == b"no disk\n"
+
+
+# --- logs
+
+
+def test_a_log_can_be_had_whole_by_its_tail_since_and_with_dates(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0", run_seconds="10", log_lines="10"))
+    later(target, 4.5)
+    log = f"{PODS}/p1/log"
+
+    half = target.ask("GET", log).body.splitlines()
+    later(target, 10)
+    tail = target.ask("GET", log, tailLines=2).body
+    recent = target.ask("GET", log, sinceSeconds=7).body.splitlines()
+    dated = target.ask("GET", log, timestamps="true", tailLines=1).body.decode()
+    cut = target.ask("GET", log, limitBytes=8).body
+
+    assert half == [f"line {number} of 10".encode() for number in range(1, 6)]
+    assert tail == b"line 9 of 10\nline 10 of 10\n"
+    assert recent == [b"line 9 of 10", b"line 10 of 10"]
+    moment, _, line = dated.partition(" ")
+    assert (line, len(moment), moment[-1]) == ("line 10 of 10\n", 30, "Z")
+    assert target.ask("GET", log, sinceTime=moment[:26] + "Z").body == b"line 10 of 10\n"
+    assert cut == b"line 1 o"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"container": "x"}, "container x is not valid for pod p1"),
+        ({}, "a container name must be specified for pod p1, choose one of: [base side]"),
+        ({"container": "base", "previous": "true"}, 'previous terminated container "base" in pod "p1" not found'),
+        ({"container": "base", "tailLines": "x"}, None),
+        ({"container": "base", "sinceSeconds": "0"}, None),
+        ({"container": "base", "sinceTime": "yesterday"}, None),
+    ],
+)
+def test_a_log_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str, str], message: str | None) -> None:
+    target.ask("POST", PODS, pod(containers=("base", "side"), start_seconds="0"))
+
+    answer = target.ask("GET", f"{PODS}/p1/log", **query)
+
+    assert answer.status == 400
+    assert message in {None, answer.document["message"]}
+
+
+def test_a_followed_log_gives_every_line_once_and_ends_with_its_container(target: SandboxCluster, core: Any) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0", run_seconds="1", log_lines="50"))
+
+    stream = core.read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
+    read = b"".join(stream.stream()).decode().splitlines()
+
+    assert read == [f"line {number} of 50" for number in range(1, 51)]
+    assert phase(target) == "Succeeded"
+
+
+def test_a_followed_log_ends_when_its_pod_is_deleted(target: SandboxCluster, core: Any) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0", run_seconds="600"))
+    stream = core.read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
+    read: list[bytes] = []
+    thread = threading.Thread(target=lambda: read.extend(stream.stream()))
+    thread.start()
+
+    target.ask("DELETE", f"{PODS}/p1")
+    thread.join(20)
+
+    assert not thread.is_alive()
+    assert b"".join(read) == b"container base of the sandbox\n"
+
+
+# --- events
+
+
+def events(target: SandboxCluster, **query: str) -> list[tuple[str, str, str]]:
+    listed = target.ask("GET", "/api/v1/namespaces/data/events", role=ADMIN, **query).document
+    return [(item["reason"], item["type"], item["message"]) for item in listed["items"]]
+
+
+def test_events_tell_a_pods_life_and_can_be_selected(target: SandboxCluster) -> None:
+    for name in ("p1", "p2"):
+        target.ask("POST", PODS, pod(name, run_seconds="600"))
+    later(target, 1)
+    target.ask("DELETE", f"{PODS}/p1")
+
+    told = events(target, fieldSelector="involvedObject.name=p1")
+
+    assert [reason for reason, _, _ in told] == ["Scheduled", "Pulled", "Created", "Started", "Killing"]
+    assert {kind for _, kind, _ in told} == {"Normal"}
+    assert told[0][2] == "Successfully assigned data/p1 to sandbox-node"
+    assert len(events(target)) == 9
+
+
+def test_a_watch_of_events_goes_on_from_a_version(target: SandboxCluster, core: Any) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+    later(target, 1)
+    version = core.list_namespaced_event("data").metadata.resource_version
+    watch = kubernetes.watch.Watch()
+    threading.Timer(0.1, lambda: target.ask("POST", PODS, pod("p2", pending="no node"))).start()
+
+    seen = [
+        (event["type"], event["object"].reason)
+        for event in watch.stream(core.list_namespaced_event, "data", resource_version=version, timeout_seconds=1)
+    ]
+
+    assert seen == [("ADDED", "FailedScheduling")]
+
+
+# --- exec
+
+
+def xcom_pod(target: SandboxCluster, **life: str) -> None:
+    target.ask("POST", PODS, pod(containers=("base", SIDECAR), start_seconds="0", run_seconds="0.1", **life))
+    until(lambda: "terminated" in state(target))
+
+
+def exec_in(core: Any, command: list[str], **options: Any) -> Any:
+    from kubernetes.stream import stream  # noqa: PLC0415 - needs the client
+
+    given = {"container": SIDECAR, "stderr": True, "stdin": False, "stdout": True, "tty": False, **options}
+    return stream(core.connect_get_namespaced_pod_exec, "p1", "data", command=command, _preload_content=False, **given)
+
+
+@pytest.mark.parametrize(
+    ("life", "result"), [({"xcom": '{"rows": 7}'}, '{"rows": 7}'), ({}, "__airflow_xcom_result_empty__\n")]
+)
+def test_the_sidecars_two_commands_run_as_airflow_sends_them_today(
+    target: SandboxCluster, core: Any, life: dict[str, str], result: str
+) -> None:
+    xcom_pod(target, **life)
+    assert phase(target) == "Running"
+
+    read = exec_in(core, ["/bin/sh", "-c", READ])
+    read.run_forever(timeout=20)
+    code, text = read.returncode, read.read_all()
+    kill = exec_in(core, ["/bin/sh"], stdin=True)
+    kill.write_stdin("kill -2 $(pgrep -u $(id -u) -f 'sh')\n")
+    kill.run_forever(timeout=20)
+
+    assert (code, text) == (0, result)
+    assert not kill.is_open()
+    assert phase(target) == "Succeeded"
+    assert [event["responseStatus"]["code"] for event in target.audit() if event["objectRef"].get("subresource")] == [
+        101,
+        101,
+    ]
+
+
+@pytest.mark.parametrize("kill", ["kill -s SIGINT 1", "kill -2 1", "for f in /proc/[0-9]*/comm; do kill -2 1; done"])
+def test_older_releases_ask_a_shell_line_by_line(target: SandboxCluster, core: Any, kill: str) -> None:
+    xcom_pod(target, xcom="[1]")
+    shell = exec_in(core, ["/bin/sh"], stdin=True)
+
+    shell.write_stdin(READ + "\n")
+    until(lambda: shell.update(timeout=1) or shell.peek_stdout())
+    read = shell.read_stdout()
+    shell.write_stdin(kill + "\n")
+    shell.run_forever(timeout=20)
+
+    assert (read, phase(target)) == ("[1]", "Succeeded")
+
+
+def test_a_command_that_the_sandbox_does_not_have_fails_as_one_that_is_not_there(
+    target: SandboxCluster, core: Any
+) -> None:
+    xcom_pod(target)
+    run = exec_in(core, ["ls", "-l"])
+
+    run.run_forever(timeout=20)
+
+    assert (run.returncode, run.read_stderr()) == (127, "sh: ls: not a command of the sandbox\n")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"container": SIDECAR, "command": "true"}, 400),  # no upgrade
+        ({"container": SIDECAR}, 400),
+        ({"command": "true"}, 400),  # which container?
+    ],
+)
+def test_an_exec_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str, str], status: int) -> None:
+    xcom_pod(target)
+
+    assert target.ask("GET", f"{PODS}/p1/exec", **query).status == status
+
+
+def test_a_container_that_has_ended_takes_no_exec(target: SandboxCluster, core: Any) -> None:
+    xcom_pod(target)
+
+    with pytest.raises(kubernetes.client.ApiException, match="container not found"):
+        exec_in(core, ["true"], container="base")
+
+
+def test_a_shell_that_is_left_open_ends_with_the_sandbox(target: SandboxCluster, core: Any) -> None:
+    xcom_pod(target)
+    shell = exec_in(core, ["/bin/sh"], stdin=True)
+
+    target.sandbox.stop()
+
+    with pytest.raises(websocket.WebSocketConnectionClosedException):
+        shell.run_forever(timeout=20)
