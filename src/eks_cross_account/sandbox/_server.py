@@ -83,7 +83,16 @@ async def listen(
     server = web.Server(handler, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.5)
     await runner.setup()
-    loop.on_stop(runner.cleanup)
+
+    async def close() -> None:
+        """Let handlers end, then cut: a TLS connection would wait for the client's half of its good-bye."""
+        transports = [connection.transport for connection in server.connections]
+        await runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                transport.abort()
+
+    loop.on_stop(close)
     site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=context)
     await site.start()
     return int(runner.addresses[0][1])
