@@ -101,6 +101,8 @@ def test_a_role_that_nothing_maps_and_the_remedy_that_mends_it(eks_sandbox: Sand
     assert (finding.id, finding.owner, finding.cause, finding.retry) == ("not-mapped", B, "U15", False)
     assert finding.summary == f"cluster analytics ({B}, eu-west-1) refused {arn}: 401. Its token is valid (STS says so)"
     assert finding.remedy is not None
+    if report.cluster is None or report.cluster["authentication_mode"] is None:
+        pytest.skip("this botocore is older than access entries, so which remedy is right it cannot say")
     run_as_owner(eks_sandbox, finding.remedy.commands[0])
     assert check(role_arn=arn).verdict == "healthy"
 

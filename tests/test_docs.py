@@ -27,6 +27,8 @@ def _running_pod(eks_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("_running_pod")
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # old releases of the clients, on newer Pythons
+@pytest.mark.filterwarnings("default::PendingDeprecationWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}

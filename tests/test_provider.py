@@ -829,11 +829,14 @@ def test_many_refreshes_do_not_grow(clock: Clock) -> None:
             provider.get_token()
             clock.advance(9 * MINUTE)
 
-    spin(500)
-    gc.collect()
-    before = sys.getallocatedblocks()
-    spin(int(os.environ.get("REFRESHES", "2000")))
-    gc.collect()
+    def growth() -> int:
+        gc.collect()
+        before = sys.getallocatedblocks()
+        spin(int(os.environ.get("REFRESHES", "2000")))
+        gc.collect()
+        return sys.getallocatedblocks() - before
 
-    grown = sys.getallocatedblocks() - before
-    assert grown < 200
+    spin(500)
+
+    # the count is the whole process's: a thread that another test left behind may add to it once, a leak adds each time
+    assert any(growth() < 200 for _ in range(3))

@@ -123,6 +123,10 @@ class _Steps:
             aws_secret_access_key=admin.secret_key,
             aws_session_token=admin.token,
         )
+        if not hasattr(eks, "create_access_entry"):  # botocore before 1.34
+            policies = {"AmazonEKSEditPolicy": ["data"]}
+            self._sandbox.add_access_entry(self._cluster, self._role_arn, policies=policies)
+            return
         whose = {"clusterName": self._cluster.name, "principalArn": self._role_arn}
         eks.create_access_entry(**whose, type="STANDARD")
         scope = {"type": "namespace", "namespaces": ["data"]}
