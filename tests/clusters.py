@@ -5,6 +5,7 @@ The sandbox is one; the real API server behind the real authenticator is to be t
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import ssl
@@ -113,6 +114,15 @@ def pod(name: str | None = "p1", *, containers: tuple[str, ...] = ("base",), **l
         },
         "spec": {"restartPolicy": "Never", "containers": [{"name": each, "image": "busybox"} for each in containers]},
     }
+
+
+def collected() -> Iterator[None]:
+    """For a fixture around each test with Kubernetes clients, which leave sockets to the collector.
+
+    So it collects in that very test, whose module ignores it, and not in one that happens to run later.
+    """
+    yield
+    gc.collect()
 
 
 def until(condition: Callable[[], Any]) -> Any:

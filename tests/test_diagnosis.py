@@ -91,6 +91,21 @@ def test_the_page_of_a_healthy_chain_fits_a_terminal() -> None:
     assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
 
 
+def test_a_cluster_written_by_hand_needs_no_describe_cluster(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.deny("eks:DescribeCluster")
+    known = eks_sandbox.cluster()
+
+    report = diagnose(
+        cluster_name="analytics",
+        role_arn=ROLE,
+        cluster=Cluster("analytics", known.endpoint, known.certificate_authority),
+    )
+
+    assert report.verdict == "healthy"
+    assert "eks:DescribeCluster" not in [request.operation for request in eks_sandbox.requests]
+    assert "endpoint and CA as configured" in report.to_text()
+
+
 def test_a_role_that_nothing_maps_and_the_remedy_that_mends_it(eks_sandbox: Sandbox) -> None:
     arn = f"arn:aws:iam::{B}:role/team/unmapped"
     eks_sandbox.add_role(arn, trust=[EXECUTION], allow=["eks:DescribeCluster"])
@@ -646,7 +661,8 @@ def test_a_port_that_never_begins_tls(authority: CertificateAuthority) -> None:
 @pytest.mark.parametrize(
     "endpoint",
     ["http://h", "h", "", "https://", "https://u:p@h", "https://h/path", "https://h?q", "https://h:x", "https://h h",
-     "https://-h", "https://[::1", "https://h\r\nX: y"],
+     "https://-h", "https://[::1", "https://h\r\nX: y", "https://a..b", f"https://{'a' * 64}.b", "https://.a",
+     f"https://{'a.' * 127}b"],
 )  # fmt: skip
 def test_an_endpoint_that_is_none_is_not_asked(authority: CertificateAuthority, endpoint: str) -> None:
     assert reach(Cluster("c", endpoint, authority.base64_pem)).failed == "endpoint"

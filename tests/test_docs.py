@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import SandboxCluster, pod
+from clusters import SandboxCluster, collected, pod
 
 from eks_cross_account import errors
 from eks_cross_account.cli._main import _parser
@@ -20,15 +20,19 @@ PAGES = [
 ]
 
 
+collected_here = pytest.fixture(collected)
+
+
 @pytest.fixture
 def _running_pod(eks_sandbox: Sandbox) -> None:
     """The pod `report-1`, which the pages look into."""
     SandboxCluster(eks_sandbox).ask("POST", "/api/v1/namespaces/data/pods", pod("report-1", run_seconds="600"))
 
 
-@pytest.mark.usefixtures("_running_pod")
+@pytest.mark.usefixtures("_running_pod", "collected_here")
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # old releases of the clients, on newer Pythons
 @pytest.mark.filterwarnings("default::PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of streams, as test_kubernetes
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from apiserver import ApiServer
+from clusters import collected
 from tokens import CREDENTIALS
 
 from eks_cross_account import (
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.filterwarnings(
     "default::PendingDeprecationWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",  # the clients leave the socket of a stream to the collector
 )
+collected_here = pytest.fixture(autouse=True)(collected)
 
 VERBS = ["GET", "POST", "PATCH", "DELETE"]
 

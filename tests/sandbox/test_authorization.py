@@ -60,6 +60,13 @@ def forbidden(message: str, details: dict[str, str]) -> dict[str, Any]:
          (f'jobs.batch is forbidden: User "{WHO}" cannot create resource "jobs" in API group "batch" in the namespace '
          '"data"'), {"group": "batch", "kind": "jobs"}),
         ("GET", "/metrics", f'forbidden: User "{WHO}" cannot get path "/metrics"', {}),
+        ("POST", "/version", f'forbidden: User "{WHO}" cannot post path "/version"', {}),
+        ("GET", "/api/v1/namespaces/data",
+         (f'namespaces "data" is forbidden: User "{WHO}" cannot get resource "namespaces" in API group "" in the '
+         'namespace "data"'), {"name": "data", "kind": "namespaces"}),
+        ("PUT", "/api/v1/namespaces/data/finalize",
+         (f'namespaces "data" is forbidden: User "{WHO}" cannot update resource "namespaces/finalize" in API group "" '
+         'in the namespace "data"'), {"name": "data", "kind": "namespaces"}),
     ],
 )  # fmt: skip
 def test_a_denial_reads_as_a_real_servers(
@@ -99,6 +106,36 @@ def test_a_review_of_access_answers_as_the_request_would_be(
     assert answer.status == 201
     assert answer.document["status"]["allowed"] is allowed
     assert ("reason" in answer.document["status"]) is allowed
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        [1],
+        "x",
+        {"resourceAttributes": []},
+        {"resourceAttributes": {"verb": ["get"]}},
+        {"resourceAttributes": {"verb": "get", "resource": 5}},
+        {"resourceAttributes": {"group": {}}},
+        {"nonResourceAttributes": {"path": None, "verb": 5}},
+        {"resourceAttributes": None},
+    ],
+    ids=str,
+)
+def test_a_review_of_access_that_cannot_be_read_is_refused(target: SandboxCluster, spec: Any) -> None:
+    answer = target.ask("POST", REVIEW, {"spec": spec})
+
+    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
+
+
+def test_the_audit_event_of_a_resource_names_its_api_group(target: SandboxCluster) -> None:
+    target.ask("POST", REVIEW, {"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}})
+    target.ask("GET", "/api/v1/namespaces/data/pods")
+
+    assert [event["objectRef"] for event in target.audit()] == [
+        {"resource": "selfsubjectaccessreviews", "apiGroup": "authorization.k8s.io", "apiVersion": "v1"},
+        {"resource": "pods", "namespace": "data", "apiVersion": "v1"},
+    ]
 
 
 def test_a_path_can_be_reviewed_too(target: SandboxCluster) -> None:
@@ -204,6 +241,7 @@ def test_a_grant_is_for_a_group_or_for_a_user() -> None:
     ("method", "path", "status"),
     [
         ("GET", "/version", 200),
+        ("HEAD", "/version", 200),
         ("POST", "/version", 405),
         ("PUT", "/api/v1/namespaces/data/pods/p1", 405),
         ("GET", "/api/v1/namespaces/data/pods?watch=1", 405),

@@ -464,6 +464,22 @@ def test_access_entries_are_made_changed_listed_and_deleted(eks_sandbox: Sandbox
     assert refusal(eks.describe_access_entry, **mine)[0] == "ResourceNotFoundException"
 
 
+def test_access_policies_are_of_the_regions_partition() -> None:
+    with Sandbox(region="cn-north-1") as sandbox:
+        session = sandbox.issue_session(ADMIN.replace("arn:aws:", "arn:aws-cn:"))
+        eks = client("eks", session, region_name="cn-north-1", endpoint_url=sandbox.endpoint_url)
+        needs_access_entries(eks)
+        mine = {"clusterName": "analytics", "principalArn": ROLE.replace("arn:aws:", "arn:aws-cn:")}
+        view = "cluster-access-policy/AmazonEKSViewPolicy"
+        scope = {"type": "cluster"}
+
+        eks.associate_access_policy(**mine, policyArn=f"arn:aws-cn:eks::aws:{view}", accessScope=scope)
+
+        code, _ = refusal(eks.associate_access_policy, **mine, policyArn=f"arn:aws:eks::aws:{view}", accessScope=scope)
+        assert code == "InvalidParameterException"
+        assert all(policy["arn"].startswith("arn:aws-cn:") for policy in eks.list_access_policies()["accessPolicies"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ import pytest
 from clusters import ADMIN, WORKER, SandboxCluster, pod, until
 
 from eks_cross_account.sandbox import Sandbox
+from eks_cross_account.sandbox._faults import Fault, Faults
+from eks_cross_account.sandbox._world import Principal, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +122,49 @@ def test_it_stops_while_logs_are_followed_and_requests_hang(target: SandboxClust
 
     assert len(answers) == 2
     assert not [thread for thread in threading.enumerate() if thread.name == "eks-sandbox"]
+
+
+@pytest.mark.parametrize(
+    "path", [f"{PODS}/p1/log?follow=true", "/api/v1/namespaces/data/events?watch=1"], ids=["log", "events"]
+)
+def test_what_is_followed_is_let_go_when_the_client_leaves(target: SandboxCluster, path: str) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0", run_seconds="600"))
+    loop = target.sandbox._loop._loop
+    with target.connection() as connection:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {target.token(ADMIN)}"})
+        answer = connection.getresponse()
+        assert answer.readline()
+        assert asyncio.all_tasks(loop)
+        answer.close()
+
+    until(lambda: not asyncio.all_tasks(loop))
+
+
+def test_faults_and_denials_may_be_set_while_requests_meet_them() -> None:
+    faults, world, over = Faults(), World(), threading.Event()
+    caller = Principal("1", "arn:aws:sts::1:x", "id", "arn:aws:iam::1:role/x", "id", is_session=True)
+
+    def change() -> None:
+        while not over.is_set():
+            for number in range(50):
+                faults.add(Fault("*", "delay", 1))
+                world.denied.add(("*", f"sts:{number}"))
+            faults.clear()
+            world.denied.clear()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        until_then = time.monotonic() + 0.5
+        while time.monotonic() < until_then:
+            faults.take("sts:GetCallerIdentity")
+            world.denies(caller, "eks:DescribeCluster")
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
 
 
 def environment(**more: str) -> dict[str, str]:

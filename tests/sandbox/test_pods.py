@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clusters import ADMIN, SandboxCluster, pod, until
+from clusters import ADMIN, SandboxCluster, collected, pod, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
     "default::PendingDeprecationWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",  # the client leaves the socket of a stream to the collector
 )
+collected_here = pytest.fixture(autouse=True)(collected)
 
 
 @pytest.fixture
@@ -90,6 +91,93 @@ def test_a_pod_that_cannot_be_is_refused(
 
     assert (answer.status, answer.document["reason"]) == (status, reason)
     assert message in {None, answer.document["message"]}
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The document with another value at the path."""
+    name, _, rest = path.partition("/")
+    return {**document, name: changed(document[name], rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("metadata", [], "json: cannot unmarshal array into Go struct field metadata of type struct"),
+        ("metadata", "x", "json: cannot unmarshal string into Go struct field metadata of type struct"),
+        ("metadata/name", 5, "json: cannot unmarshal number into Go struct field metadata.name of type string"),
+        ("metadata/generateName", True, None),
+        ("metadata/namespace", {}, None),
+        ("metadata/labels", 5,
+         "json: cannot unmarshal number into Go struct field metadata.labels of type map[string]string"),
+        ("metadata/labels", {"a": 5},
+         "json: cannot unmarshal number into Go struct field metadata.labels.a of type string"),
+        ("metadata/annotations", [], None),
+        ("metadata/annotations", {"eks-sandbox/log": ["x"]}, None),
+        ("spec", [], None),
+        ("spec/containers", 5, "json: cannot unmarshal number into Go struct field spec.containers of type []struct"),
+        ("spec/containers", ["x"], None),
+        ("spec/containers", [{"name": 5, "image": "i"}], None),
+        ("spec/initContainers", "x", None),
+        ("spec/terminationGracePeriodSeconds", "30", None),
+        ("spec/terminationGracePeriodSeconds", 1.5, None),
+        ("spec/terminationGracePeriodSeconds", 2**63, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_field_of_another_type_refuses_the_pod(
+    target: SandboxCluster, path: str, value: Any, message: str | None
+) -> None:
+    answer = target.ask("POST", PODS, changed(pod(), path, value))
+
+    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
+    assert message in {None, answer.document["message"]}
+    assert target.ask("GET", PODS, labelSelector="team=a").document["items"] == []
+
+
+def test_null_is_as_if_the_field_were_not_there(target: SandboxCluster) -> None:
+    document = changed(pod(start_seconds="0"), "spec/initContainers", None)
+    document = changed(document, "metadata/generateName", None)
+    document["metadata"]["annotations"]["eks-sandbox/log"] = None
+
+    made = target.ask("POST", PODS, document)
+    refused = target.ask("POST", PODS, changed(pod("p2"), "spec/containers", [None]))
+
+    assert (made.status, made.document["metadata"]["annotations"]["eks-sandbox/log"]) == (201, "")
+    assert target.ask("GET", f"{PODS}/p1/log").body == b"\n"
+    assert (refused.status, len(refused.document["details"]["causes"])) == (422, 2)
+
+
+def test_an_init_container_needs_name_and_image_too(target: SandboxCluster) -> None:
+    answer = target.ask("POST", PODS, changed(pod(), "spec/initContainers", [{"name": "i"}]))
+
+    assert answer.status == 422
+    assert answer.document["message"] == 'Pod "p1" is invalid: spec.initContainers[0].image: Required value'
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b'{"metadata": {"name": "x"}, "spec": {"a": NaN}}', 400, "invalid JSON"),
+        (b'{"metadata": {"name": "x"}, "spec": {"a": 1e400}}', 400, "invalid JSON"),
+        (b'{"spec": ' + b'{"a": ' * 300 + b"1" + b"}" * 301, 400, "exceeded max depth"),
+        (b'{"spec": ' + b"[" * 100_000, 400, "invalid JSON"),
+        (b" " * (3 * 1024 * 1024 + 1), 413, "limit is 3145728"),
+    ],
+    ids=["nan", "infinity", "deep", "deeper", "long"],
+)
+def test_a_body_that_is_no_json_too_deep_or_too_long_is_refused(
+    target: SandboxCluster, body: bytes, status: int, message: str
+) -> None:
+    answer = target.ask("POST", PODS, body)
+
+    assert answer.status == status
+    assert message in answer.document["message"]
+
+
+def test_half_a_surrogate_pair_is_read_as_go_reads_it(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0", log="a\ud800b"))
+
+    assert target.ask("GET", f"{PODS}/p1/log").body.decode() == "a\ufffdb\n"
 
 
 def test_a_name_that_is_taken_and_one_that_is_generated(target: SandboxCluster) -> None:
@@ -182,7 +270,14 @@ def test_labels_can_be_patched(target: SandboxCluster, kind: str, patch: Any, la
         ("application/merge-patch+json", {"spec": {"containers": []}}, 422),
         ("application/merge-patch+json", {"metadata": {"uid": "other"}}, 422),
         ("application/merge-patch+json", {"metadata": {"resourceVersion": "1"}}, 409),
+        ("application/merge-patch+json", {"metadata": {"resourceVersion": []}}, 409),
+        ("application/merge-patch+json", {"metadata": {"labels": 5}}, 400),
+        ("application/merge-patch+json", {"metadata": {"labels": {"a": 5}}}, 400),
+        ("application/merge-patch+json", {"metadata": "x"}, 400),
+        ("application/merge-patch+json", {"metadata": None}, 422),
         ("application/merge-patch+json", [], 400),
+        ("application/json-patch+json", [{"op": "replace", "path": "/metadata/labels", "value": ["team"]}], 400),
+        ("application/json-patch+json", [{"op": "add", "path": "/metadata", "value": 5}], 400),
         ("application/json-patch+json", {"metadata": {}}, 400),
         ("application/json-patch+json", [{"op": "test", "path": "/metadata/labels/team", "value": "b"}], 422),
         ("application/json-patch+json", [{"op": "move"}], 422),
@@ -225,6 +320,63 @@ def test_without_grace_it_is_gone_at_once(target: SandboxCluster, how: Any) -> N
     assert target.ask("DELETE", f"{PODS}/p1", how, **query).status == 200
 
     assert target.ask("GET", f"{PODS}/p1").status == 404
+
+
+@pytest.mark.parametrize(
+    ("grace", "told"),
+    [("-5", 1), ("5", 5), ("999999999999", 10**9)],
+)
+def test_a_grace_period_below_zero_is_a_second_and_an_endless_one_is_cut(
+    target: SandboxCluster, grace: str, told: int
+) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+    later(target, 1)
+
+    answer = target.ask("DELETE", f"{PODS}/p1", gracePeriodSeconds=grace)
+
+    assert (answer.status, answer.document["metadata"]["deletionGracePeriodSeconds"]) == (200, told)
+
+
+def test_the_body_of_a_delete_counts_and_then_its_query_does_not(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+    later(target, 1)
+
+    answer = target.ask("DELETE", f"{PODS}/p1", {}, gracePeriodSeconds=0)
+
+    assert answer.document["metadata"]["deletionGracePeriodSeconds"] == 30
+
+
+def test_a_pod_that_is_over_needs_no_grace(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(stop_seconds="5"))
+    later(target, 1)
+
+    answer = target.ask("DELETE", f"{PODS}/p1")
+
+    assert answer.document["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert target.ask("GET", f"{PODS}/p1").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        (None, {"gracePeriodSeconds": "soon"}),
+        (None, {"gracePeriodSeconds": "1e3"}),
+        (None, {"gracePeriodSeconds": "9" * 5000}),
+        ({"gracePeriodSeconds": "0"}, {}),
+        ({"gracePeriodSeconds": 10**30}, {}),
+        ({"preconditions": [1]}, {}),
+        ({"preconditions": {"uid": 5}}, {}),
+        ([], {}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_delete_that_cannot_be_read_is_refused(target: SandboxCluster, body: Any, query: dict[str, str]) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+
+    answer = target.ask("DELETE", f"{PODS}/p1", body, **query)
+
+    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
+    assert "deletionTimestamp" not in target.ask("GET", f"{PODS}/p1").document["metadata"]
 
 
 def test_a_delete_may_insist_on_the_very_pod(target: SandboxCluster) -> None:
@@ -349,6 +501,12 @@ def test_a_log_can_be_had_whole_by_its_tail_since_and_with_dates(target: Sandbox
         ({"container": "base", "tailLines": "x"}, None),
         ({"container": "base", "sinceSeconds": "0"}, None),
         ({"container": "base", "sinceTime": "yesterday"}, None),
+        (
+            {"container": "base", "sinceTime": "2026-02-03T04:05:06"},
+            'parsing time "2026-02-03T04:05:06" as RFC 3339 failed',
+        ),
+        ({"container": "base", "tailLines": "--5"}, 'strconv.ParseInt: parsing "--5": invalid syntax'),
+        ({"container": "base", "tailLines": "9" * 5000}, None),
     ],
 )
 def test_a_log_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str, str], message: str | None) -> None:
@@ -358,6 +516,12 @@ def test_a_log_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str
 
     assert answer.status == 400
     assert message in {None, answer.document["message"]}
+
+
+def test_since_longer_ago_than_there_are_dates_is_since_ever(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0"))
+
+    assert target.ask("GET", f"{PODS}/p1/log", sinceSeconds=10**15).body == b"container base of the sandbox\n"
 
 
 def test_a_followed_log_gives_every_line_once_and_ends_with_its_container(target: SandboxCluster, core: Any) -> None:
@@ -384,6 +548,35 @@ def test_a_followed_log_ends_when_its_pod_is_deleted(target: SandboxCluster, cor
     assert b"".join(read) == b"container base of the sandbox\n"
 
 
+def test_init_containers_run_one_after_the_other_and_then_the_rest(target: SandboxCluster) -> None:
+    life = {"run-seconds.first": "5", "run-seconds.second": "5", "run-seconds": "600"}
+    document = pod(start_seconds="0", **life)
+    inits = [{"name": name, "image": "busybox"} for name in ("first", "second")]
+    target.ask("POST", PODS, changed(document, "spec/initContainers", inits))
+
+    seen = []
+    for _ in range(3):
+        status = target.ask("GET", f"{PODS}/p1").document["status"]
+        every = status["initContainerStatuses"] + status["containerStatuses"]
+        seen.append((status["phase"], [next(iter(found["state"])) for found in every]))
+        later(target, 5)
+
+    assert seen == [
+        ("Pending", ["running", "waiting", "waiting"]),
+        ("Pending", ["terminated", "running", "waiting"]),
+        ("Running", ["terminated", "terminated", "running"]),
+    ]
+
+
+def test_an_init_container_that_cannot_start_holds_the_rest(target: SandboxCluster) -> None:
+    document = pod(start_seconds="0", **{"waiting.first": "ImagePullBackOff"})
+    target.ask("POST", PODS, changed(document, "spec/initContainers", [{"name": "first", "image": "busybox"}]))
+
+    later(target, 60)
+
+    assert (phase(target), state(target)) == ("Pending", {"waiting": {"reason": "PodInitializing"}})
+
+
 # --- events
 
 
@@ -406,6 +599,33 @@ def test_events_tell_a_pods_life_and_can_be_selected(target: SandboxCluster) -> 
     assert len(events(target)) == 9
 
 
+def test_a_container_that_waits_for_its_init_container_is_no_trouble_with_an_image(target: SandboxCluster) -> None:
+    document = pod(start_seconds="0", **{"exit-code.first": "1"})
+    target.ask("POST", PODS, changed(document, "spec/initContainers", [{"name": "first", "image": "busybox"}]))
+
+    assert [reason for reason, _, _ in events(target)] == ["Scheduled", "Pulled", "Created", "Started"]
+
+
+def test_a_clock_that_is_set_back_tells_no_event_twice(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod(run_seconds="600"))
+    later(target, 10)
+    before = events(target)
+
+    later(target, -15)
+    events(target)
+    later(target, 15)
+
+    assert events(target) == before
+
+
+def test_events_have_no_labels_to_select_by(target: SandboxCluster) -> None:
+    target.ask("POST", PODS, pod())
+
+    assert events(target, labelSelector="team=a") == []
+    assert len(events(target, labelSelector="!team")) == 1
+    assert target.ask("GET", "/api/v1/namespaces/data/events", watch=1, labelSelector="((").status == 400
+
+
 def test_a_watch_of_events_goes_on_from_a_version(target: SandboxCluster, core: Any) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
     later(target, 1)
@@ -419,6 +639,22 @@ def test_a_watch_of_events_goes_on_from_a_version(target: SandboxCluster, core: 
     ]
 
     assert seen == [("ADDED", "FailedScheduling")]
+
+
+@pytest.mark.parametrize(
+    "query", [{"timeoutSeconds": "soon"}, {"timeoutSeconds": "nan"}, {"resourceVersion": "x"}], ids=str
+)
+def test_a_watch_that_cannot_be_read_is_refused_before_it_begins(target: SandboxCluster, query: dict[str, str]) -> None:
+    answer = target.ask("GET", "/api/v1/namespaces/data/events", watch=1, **query)
+
+    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
+    assert target.audit()[-1]["responseStatus"]["code"] == 400
+
+
+def test_a_watch_without_time_ends_at_once(target: SandboxCluster) -> None:
+    answer = target.ask("GET", "/api/v1/namespaces/data/events", watch=1, timeoutSeconds=-(10**15))
+
+    assert (answer.status, answer.body) == (200, b"")
 
 
 # --- exec
@@ -498,6 +734,16 @@ def test_an_exec_that_cannot_be_is_refused(target: SandboxCluster, query: dict[s
     xcom_pod(target)
 
     assert target.ask("GET", f"{PODS}/p1/exec", **query).status == status
+
+
+def test_an_upgrade_that_is_no_websockets_handshake_is_refused(target: SandboxCluster) -> None:
+    xcom_pod(target)
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+    answer = target.ask("GET", f"{PODS}/p1/exec", headers=headers, container=SIDECAR, command="true")
+
+    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
+    assert target.audit()[-1]["responseStatus"]["code"] == 400
 
 
 def test_a_container_that_has_ended_takes_no_exec(target: SandboxCluster, core: Any) -> None:

@@ -31,7 +31,7 @@ _POD = {
     },
     "spec": {"restartPolicy": "Never", "containers": [{"name": "base", "image": "report:1.0"}]},
 }
-_EDIT_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy"
+_EDIT_POLICY = "arn:{partition}:eks::aws:cluster-access-policy/AmazonEKSEditPolicy"
 _WIDTH = 80
 _HANGING: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "          ", "break_long_words": False}
 _PATIENCE = 20  # seconds for the pod, which runs for one
@@ -130,7 +130,8 @@ class _Steps:
         whose = {"clusterName": self._cluster.name, "principalArn": self._role_arn}
         eks.create_access_entry(**whose, type="STANDARD")
         scope = {"type": "namespace", "namespaces": ["data"]}
-        eks.associate_access_policy(**whose, policyArn=_EDIT_POLICY, accessScope=scope)
+        policy = _EDIT_POLICY.format(partition=self._cluster.arn.split(":")[1])
+        eks.associate_access_policy(**whose, policyArn=policy, accessScope=scope)
 
     def _mint(self, *role: str) -> None:
         arguments = ("token", "--cluster-name", self._cluster.name, *role)

@@ -11,6 +11,7 @@ from eks_cross_account.diagnosis.evidence import gather
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from eks_cross_account.cluster import Cluster
     from eks_cross_account.diagnosis.report import Report
 
 
@@ -24,14 +25,15 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
     role_hops: Iterable[RoleHop] | None = None,
     profile: str | None = None,
     session: Any = None,  # noqa: ANN401 - a boto3 or botocore session, neither of which has types
+    cluster: Cluster | None = None,
 ) -> Report:
     """A report on the chain: credentials, role hops, cluster, token, identity at AWS and at the API server.
 
-    Arguments as ``get_token`` has them. Failures of the chain are findings. Raises only for arguments that cannot be
+    Arguments as ``get_token`` has them; ``cluster``: written by hand, where DescribeCluster is not to be asked. Failures of the chain are findings. Raises only for arguments that cannot be
     asked about: ClusterError, UnknownRegionError, CredentialsError (an impossible role ARN or session name) and
     ValueError.
     """
     if session is not None and profile is not None:
         raise ValueError("a session has its profile already: give one of session and profile")
     hops = role_chain(role_arn, external_id, session_name, role_hops)
-    return judge(gather(cluster_name, region=region, hops=hops, profile=profile, session=session))
+    return judge(gather(cluster_name, region=region, hops=hops, profile=profile, session=session, cluster=cluster))

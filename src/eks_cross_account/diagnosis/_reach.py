@@ -40,7 +40,8 @@ _MAX_BODY = 65_536
 _CHUNK = 8_192
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _REVIEW_BODY = b'{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}'
-_HOST = re.compile(r"[a-z0-9][a-z0-9._-]{0,252}|[0-9a-f:.]{2,45}")  # a name or an address, as urlsplit has it
+# A name or an address, as urlsplit has it. An empty or too long label is none: the idna codec raises for it.
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9_-]{0,62}(?:\.[a-z0-9_-]{1,63})*\.?|(?=.*:)[0-9a-f:.]{2,45}")
 # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH of OpenSSL
 _NOT_THE_CHAIN = {9, 10, 62, 64}
 _TUNNEL = "Tunnel connection failed: "  # how http.client begins what a proxy answered to CONNECT

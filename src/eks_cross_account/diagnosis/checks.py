@@ -145,6 +145,9 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
     problem = evidence.cluster_problem
     if evidence.cluster is not None:
         cluster = evidence.cluster
+        if not cluster.arn:
+            yield Finding("cluster", "PASS", "inferred", "cluster", f"{cluster.name}, endpoint and CA as configured")
+            return
         mode = cluster.authentication_mode or "authentication mode not said"
         summary = f"{cluster.arn}, {cluster.status}, Kubernetes {cluster.version}, {mode}"
         yield Finding("cluster", "PASS", "aws", "cluster", summary, owner=cluster.account)

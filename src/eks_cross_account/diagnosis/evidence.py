@@ -90,8 +90,9 @@ def gather(
     hops: tuple[RoleHop, ...],
     profile: str | None,
     session: Any,  # noqa: ANN401 - a boto3 or botocore session
+    cluster: Cluster | None = None,
 ) -> Evidence:
-    """Run the probes in the chain's order. Raises only for arguments: ClusterError, UnknownRegionError."""
+    """Run the probes in the chain's order; ``cluster``: instead of DescribeCluster. Raises only for arguments: ClusterError, UnknownRegionError."""
     check_cluster_name(cluster_name)
     if region is not None:
         endpoints.partition_of(region)
@@ -118,7 +119,7 @@ def gather(
     evidence, credentials = _hops(evidence, credentials, hops, used)
     if credentials is None:
         return evidence
-    evidence = _cluster(evidence, credentials, used)
+    evidence = replace(evidence, cluster=cluster) if cluster else _cluster(evidence, credentials, used)
     evidence = _reach(evidence)
     evidence, token = _token(evidence, credentials, used)
     return _review(evidence, token)

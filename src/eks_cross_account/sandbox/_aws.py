@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
+from eks_cross_account import endpoints
 from eks_cross_account.sandbox import _policy, _sigv4
 from eks_cross_account.sandbox._sigv4 import AwsError, Received
 from eks_cross_account.sandbox._world import AccessEntry, EksCluster, Key, Principal, Role, World, default_life
@@ -31,7 +32,6 @@ _SHORTEST, _LONGEST = 900, 43_200
 _PAGE = 100
 _MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 _IAM_PRINCIPAL = re.compile(r"arn:[a-z-]+:iam::\d{12}:(?:role|user)/.+|arn:[a-z-]+:iam::\d{12}:root")
-_POLICY_ARN = "arn:aws:eks::aws:cluster-access-policy/"
 ACCESS_POLICIES = (
     "AmazonEKSAdminPolicy",
     "AmazonEKSAdminViewPolicy",
@@ -289,7 +289,9 @@ class Aws:
 
     def _listing(self, action: str, call: Call) -> dict[str, Any]:
         if action == "ListAccessPolicies":
-            return {"accessPolicies": [{"name": name, "arn": _POLICY_ARN + name} for name in ACCESS_POLICIES]}
+            return {
+                "accessPolicies": [{"name": name, "arn": policy_arn(name, call.region)} for name in ACCESS_POLICIES]
+            }
         here = (call.caller.account, call.region)
         return {"clusters": sorted(name for account, region, name in self._world.clusters if (account, region) == here)}
 
@@ -397,7 +399,7 @@ def _associate_access_policy(
 ) -> dict[str, Any]:
     entry = _found(cluster, arguments)
     arn, scope = str(body.get("policyArn", "")), dict(body.get("accessScope") or {})
-    if arn.removeprefix(_POLICY_ARN) not in ACCESS_POLICIES:
+    if arn not in {policy_arn(name, cluster.region) for name in ACCESS_POLICIES}:
         raise _invalid("The policyArn parameter format is not valid")
     if scope.get("type") not in {"cluster", "namespace"} or (scope["type"] == "namespace") != bool(
         scope.get("namespaces")
@@ -408,11 +410,15 @@ def _associate_access_policy(
     return {**answer, "associatedAccessPolicy": entry.policies[arn]}
 
 
+def policy_arn(name: str, region: str) -> str:
+    """The ARN of an access policy, with the region's partition."""
+    return f"arn:{endpoints.partition_of(region)}:eks::aws:cluster-access-policy/{name}"
+
+
 def associated_policy(arn: str, scope: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """An association as EKS lists it. ``arn``: a policy's, or its bare name."""
-    whole = arn if arn.startswith("arn:") else _POLICY_ARN + arn
+    """An association as EKS lists it."""
     moment = now.timestamp()
-    return {"policyArn": whole, "accessScope": scope, "associatedAt": moment, "modifiedAt": moment}
+    return {"policyArn": arn, "accessScope": scope, "associatedAt": moment, "modifiedAt": moment}
 
 
 def _list_associated_access_policies(

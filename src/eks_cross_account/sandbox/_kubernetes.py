@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import secrets
 import uuid
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from urllib.parse import unquote
 
 from aiohttp import WSMsgType, web
 
-from eks_cross_account.sandbox import _exec, _grants, _patch, _pods, _selectors, _server, _status
+from eks_cross_account.sandbox import _exec, _grants, _patch, _pods, _selectors, _server, _shapes, _status
 from eks_cross_account.sandbox._status import ApiError, Attributes
 
 if TYPE_CHECKING:
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
 
 _TICK = 0.02  # how often what is followed is looked at again, in seconds
 _BODY_LIMIT = 3 * 1024 * 1024  # as kube-apiserver
+_DEPTH_LIMIT = 100  # of a body's JSON: Go's decoder stops at 10000, Python's copies stop sooner
+_NAMESPACE_SUBRESOURCES = {"status", "finalize"}
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _HEALTH = ("/healthz", "/livez", "/readyz")  # all that EKS >= 1.32 answers without a user
 _STREAMED = {"get pods/log", "get pods/exec", "watch events"}
 _HEADERS = {"Cache-Control": "no-cache, private"}
 _PROTOCOL = "v4.channel.k8s.io"
 _COMPOUND_SINCE = (1, 35)  # from here exec needs `create` beside the verb of its method (kubernetes#134577)
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_WATCH_SECONDS = 1800  # --min-request-timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class KubernetesRequest:
     cluster: str
     verb: str
     resource: str
+    api_group: str
     namespace: str
     name: str
     path: str
@@ -65,6 +72,7 @@ class KubernetesRequest:
             "resource": resource,
             "namespace": self.namespace,
             "name": self.name,
+            "apiGroup": self.api_group,
             "apiVersion": "v1",
             "subresource": subresource,
         }
@@ -102,6 +110,18 @@ class _Call:
 
     def flag(self, name: str) -> bool:
         return self.query(name).lower() in {"true", "1"}
+
+    def number(self, name: str) -> int | None:
+        """Raises ApiError for what is no integer."""
+        text = self.query(name)
+        if text and _NUMBER.fullmatch(text) is None:
+            raise _status.bad_request(f'strconv.ParseInt: parsing "{text[:20]}": invalid syntax')
+        return int(text) if text else None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the client is still there."""
+        return self.request.transport is not None and not self.request.transport.is_closing()
 
 
 class ApiServer:
@@ -217,7 +237,7 @@ class ApiServer:
         raise _status.not_allowed() if known else _status.no_such_resource()
 
     def _answer_path(self, asked: Attributes) -> web.Response:
-        if asked.verb != "get":
+        if asked.verb not in {"get", "head"}:
             raise _status.not_allowed()
         if asked.path in _HEALTH:
             return web.Response(text="ok", headers=_HEADERS)
@@ -228,11 +248,11 @@ class ApiServer:
         return _json({"major": str(major), "minor": str(minor), "gitVersion": version, "platform": "sandbox"})
 
     async def _create_pod(self, call: _Call) -> web.Response:
-        document = await _body(call.request)
+        document = await _body(call.request, _shapes.POD)
         namespace = call.asked.namespace
         if not namespace:
             raise _status.not_allowed()
-        given = (document.get("metadata") or {}).get("namespace") or namespace
+        given = document.get("metadata", {}).get("namespace") or namespace
         if given != namespace:
             raise _status.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
@@ -267,7 +287,7 @@ class ApiServer:
         pod = self._pod(call)
         before = pod.document(call.now)
         kind = call.request.headers.get("Content-Type", "").partition(";")[0]
-        after = _patch.patched(before, await _body(call.request, lists=True), kind)
+        after = _shapes.read(_patch.patched(before, await _body(call.request), kind), _shapes.POD)
         metadata = _patch.checked(before, after)
         if metadata != pod.metadata and call.query("dryRun") != "All":
             self._version += 1
@@ -276,14 +296,16 @@ class ApiServer:
 
     async def _delete_pod(self, call: _Call) -> web.Response:
         pod = self._pod(call)
-        options = await _body(call.request) if call.request.can_read_body else {}
-        wanted = (options.get("preconditions") or {}).get("uid")
+        options: dict[str, Any] = {"gracePeriodSeconds": call.number("gracePeriodSeconds")}
+        if call.request.can_read_body:  # then the query counts for nothing, as in kube-apiserver's DeleteResource
+            options = await _body(call.request, _shapes.DELETE_OPTIONS)
+        wanted = options.get("preconditions", {}).get("uid")
         if wanted not in {None, pod.metadata["uid"]}:
             why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {pod.metadata['uid']}"
             raise _status.conflict("pods", pod.metadata["name"], why)
-        grace = call.query("gracePeriodSeconds") or options.get("gracePeriodSeconds")
-        if call.query("dryRun") != "All" and (pod.removal is None or str(grace) == "0"):
-            pod.delete(call.now, None if grace is None else int(grace))
+        grace = options.get("gracePeriodSeconds")
+        if call.query("dryRun") != "All" and (pod.removal is None or grace == 0):
+            pod.delete(call.now, grace)
             self._version += 1
             pod.version = self._version
         document = pod.document(call.now)
@@ -309,7 +331,7 @@ class ApiServer:
         answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/plain"})
         await answer.prepare(call.request)
         over = False
-        while not over:
+        while not over and call.is_waited_for:
             now = self._now()
             over = container.is_over(now) or self._pods.get(pod.key) is not pod
             for line in lines.read(now):
@@ -328,8 +350,10 @@ class ApiServer:
             raise _status.bad_request("Upgrade request required")
         if "running" not in container.state(call.now):
             raise _status.internal(f'unable to upgrade connection: container not found ("{container.name}")')
-        self._note(call.request, call.asked, call.who, 101, "")
         socket = web.WebSocketResponse(protocols=(_PROTOCOL,), max_msg_size=_BODY_LIMIT)
+        if not socket.can_prepare(call.request).ok:
+            raise _status.bad_request("the handshake is not one of a websocket")
+        self._note(call.request, call.asked, call.who, 101, "")
         await socket.prepare(call.request)
         shell = _exec.Shell(pod, container, command)
         await self._converse(socket, shell, stdin=call.flag("stdin"))
@@ -352,16 +376,15 @@ class ApiServer:
         return self._list("EventList", list(self._matching_events(call, self._events)))
 
     async def _watch_events(self, call: _Call) -> web.StreamResponse:
-        version = call.query("resourceVersion") or "0"
-        until = self._now() + timedelta(seconds=float(call.query("timeoutSeconds") or 1800))
-        _selectors.by_fields(call.query("fieldSelector"), "events")  # a bad one is refused before the stream begins
-        start = 0
-        if version != "0":
-            start = sum(int(event["metadata"]["resourceVersion"]) <= int(version) for event in self._events)
+        version = call.number("resourceVersion") or 0
+        seconds = min(max(call.number("timeoutSeconds") or _WATCH_SECONDS, 0), _pods.LONGEST)
+        until = call.now + timedelta(seconds=seconds)
+        self._matching_events(call, [])  # a bad selector is refused before the stream begins
+        start = sum(int(event["metadata"]["resourceVersion"]) <= version for event in self._events)
         self._note(call.request, call.asked, call.who, 200, "")
         answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "application/json"})
         await answer.prepare(call.request)
-        while self._now() < until:
+        while self._now() < until and call.is_waited_for:
             fresh, start = self._events[start:], len(self._events)
             for event in self._matching_events(call, fresh):
                 line = {"type": "ADDED", "object": {"kind": "Event", "apiVersion": "v1", **event}}
@@ -371,7 +394,7 @@ class ApiServer:
         return answer
 
     async def _review_self(self, call: _Call) -> web.Response:
-        await _body(call.request)
+        await _body(call.request, _shapes.ANYTHING)
         return _json(
             {
                 "kind": "SelfSubjectReview",
@@ -383,8 +406,8 @@ class ApiServer:
         )
 
     async def _review_access(self, call: _Call) -> web.Response:
-        document = await _body(call.request)
-        spec = document.get("spec") or {}
+        document = await _body(call.request, _shapes.ACCESS_REVIEW)
+        spec = document.get("spec", {})
         asked = _attributes_of_review(spec)
         reason = self._reason(asked, call.who) if call.who else None
         status = {"allowed": False} if reason is None else {"allowed": True, "reason": reason}
@@ -424,6 +447,8 @@ class ApiServer:
 
     def _matching_events(self, call: _Call, events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         fits = _selectors.by_fields(call.query("fieldSelector"), "events")
+        if not _selectors.by_labels(call.query("labelSelector"))({}):  # events have none
+            events = []
         namespace = call.asked.namespace
         return (event for event in events if namespace in {"", event["metadata"]["namespace"]} and fits(event))
 
@@ -440,6 +465,7 @@ class ApiServer:
                 cluster=self._cluster.name,
                 verb=asked.verb,
                 resource=asked.resource,
+                api_group=asked.api_group,
                 namespace=asked.namespace,
                 name=asked.name,
                 path=request.raw_path,
@@ -493,16 +519,19 @@ class _LogReader:
 def attributes_of(request: web.BaseRequest) -> Attributes:
     """What the request asks for (RequestInfo of k8s.io/apiserver)."""
     parts = [unquote(part) for part in request.raw_path.partition("?")[0].strip("/").split("/")]
-    verb: str = _VERBS.get(request.method) or request.method.lower()
+    verb = request.method.lower()
     if parts[0] == "api" and len(parts) > 2:  # noqa: PLR2004 - api/v1/resource
         api_group, parts = "", parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:  # noqa: PLR2004 - apis/group/version/resource
         api_group, parts = parts[1], parts[3:]
     else:
         return Attributes(verb=verb, path="/" + "/".join(parts))
+    verb = _VERBS.get(request.method, verb)
     namespace = ""
-    if parts[0] == "namespaces" and len(parts) > 2:  # noqa: PLR2004 - namespaces/x/resource
-        namespace, parts = parts[1], parts[2:]
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = parts[1]
+        if parts[2:3] and parts[2] not in _NAMESPACE_SUBRESOURCES:
+            parts = parts[2:]
     name = parts[1] if len(parts) > 1 else ""
     resource = "/".join([parts[0], *parts[2:3]])
     if verb == "get" and not name:
@@ -515,10 +544,10 @@ def attributes_of(request: web.BaseRequest) -> Attributes:
 
 def _attributes_of_review(spec: Mapping[str, Any]) -> Attributes:
     path = spec.get("nonResourceAttributes")
-    if isinstance(path, dict):
-        return Attributes(verb=str(path.get("verb", "")), path=str(path.get("path", "")))
+    if path is not None:
+        return Attributes(verb=path.get("verb", ""), path=path.get("path", ""))
     given = spec.get("resourceAttributes")
-    if not isinstance(given, dict):
+    if given is None:
         raise _status.bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
     resource = "/".join(filter(None, (given.get("resource", ""), given.get("subresource", ""))))
     return Attributes(
@@ -560,23 +589,22 @@ def _chosen(pod: _pods.Pod, wanted: str) -> _pods.Container:
 def _since(call: _Call) -> datetime | None:
     ago = _positive(call, "sinceSeconds")
     if ago is not None:
-        return call.now - timedelta(seconds=ago)
+        return call.now - timedelta(seconds=min(ago, _pods.LONGEST))
     text = call.query("sinceTime")
     try:
-        return datetime.fromisoformat(text) if text else None
+        moment = datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise _status.bad_request(f'parsing time "{text[:40]}" as RFC 3339 failed') from None
+        moment = None
+    if text and (moment is None or moment.tzinfo is None):
+        raise _status.bad_request(f'parsing time "{text[:40]}" as RFC 3339 failed')
+    return moment
 
 
 def _positive(call: _Call, name: str, least: int = 1) -> int | None:
-    text = call.query(name)
-    if not text:
-        return None
-    if not text.lstrip("-").isdecimal():
-        raise _status.bad_request(f'strconv.ParseInt: parsing "{text[:20]}": invalid syntax')
-    if int(text) < least:
-        raise _status.bad_request(f"{name}: Invalid value: {text}: must be greater than {least - 1}")
-    return int(text)
+    value = call.number(name)
+    if value is not None and value < least:
+        raise _status.bad_request(f"{name}: Invalid value: {value}: must be greater than {least - 1}")
+    return value
 
 
 def _event(pod: _pods.Pod, event: _pods.Event, version: int) -> dict[str, Any]:
@@ -612,19 +640,40 @@ def _event(pod: _pods.Pod, event: _pods.Event, version: int) -> dict[str, Any]:
     }
 
 
-async def _body(request: web.BaseRequest, *, lists: bool = False) -> Any:  # noqa: ANN401 - JSON
-    raw = await request.read()
-    if len(raw) > _BODY_LIMIT:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_BODY_LIMIT}", {})
+async def _body(request: web.BaseRequest, shape: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    """The object of this shape; without one any object or list. Raises ApiError."""
+    raw = b""
+    async for chunk in request.content.iter_any():
+        raw += chunk
+        if len(raw) > _BODY_LIMIT:
+            raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_BODY_LIMIT}", {})
     try:
-        document = json.loads(raw or b"{}")
+        document = json.loads(raw or b"{}", parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         raise _status.bad_request("couldn't get version/kind; json parse error: invalid JSON") from None
     if document is None:
         return {}
-    if not isinstance(document, dict) and not (lists and isinstance(document, list)):
+    if not isinstance(document, dict) and not (shape is None and isinstance(document, list)):
         raise _status.bad_request("couldn't get version/kind; json parse error: cannot unmarshal into Go value")
-    return document
+    if _is_deep(document):
+        raise _status.bad_request("couldn't get version/kind; json parse error: exceeded max depth")
+    return document if shape is None else _shapes.read(document, shape)
+
+
+def _finite(text: str) -> float:
+    """Raises ValueError for NaN and the infinities, which are no JSON."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _is_deep(document: Any) -> bool:  # noqa: ANN401 - JSON
+    level = [document]
+    for _ in range(_DEPTH_LIMIT):
+        values = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level = [child for children in values for child in children]
+    return bool(level)
 
 
 def _minor(version: str) -> tuple[int, int]:

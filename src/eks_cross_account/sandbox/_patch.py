@@ -36,9 +36,9 @@ def checked(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     name = before["metadata"]["name"]
     if after.get("spec") != before["spec"]:
         raise _status.invalid(name, ("FieldValueForbidden", "spec", _FIXED))
-    was, became = dict(before["metadata"]), dict(after.get("metadata") or {})
+    was, became = dict(before["metadata"]), dict(after.get("metadata", {}))
     version = became.pop("resourceVersion", None)
-    if version not in {None, was.pop("resourceVersion")}:
+    if version not in (None, was.pop("resourceVersion")):
         why = "the object has been modified; please apply your changes to the latest version and try again"
         raise _status.conflict("pods", name, why)
     for field in set(was) | set(became):

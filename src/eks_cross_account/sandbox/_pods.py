@@ -34,6 +34,8 @@ _NAME_TEXT = (
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # as apimachinery's names are generated
 _SUFFIX_LENGTH = 5
 _GRACE = 30
+LONGEST = 10**9  # seconds; what is longer is cut to this: Python's dates end with the year 9999
+_CREATING, _INITIALIZING = "ContainerCreating", "PodInitializing"  # why a container has not started yet
 _KILLED, _INTERRUPTED = 143, 0  # SIGTERM; the sidecar traps SIGINT and exits 0
 
 
@@ -120,7 +122,7 @@ class Pod:
     """A pod: its metadata and spec as they are stored, and its life."""
 
     def __init__(self, document: Mapping[str, Any], *, namespace: str, now: datetime) -> None:
-        metadata = deepcopy(dict(document.get("metadata") or {}))
+        metadata = deepcopy(document.get("metadata", {}))
         metadata.pop("resourceVersion", None)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"] + "".join(
@@ -128,11 +130,11 @@ class Pod:
             )
         metadata.update(namespace=namespace, uid=str(uuid.uuid4()), creationTimestamp=seconds(now), generation=1)
         self.metadata = metadata
-        self.spec = _with_defaults(document.get("spec") or {})
+        self.spec = _with_defaults(document.get("spec", {}))
         self.created = now
         self.version = 0
         self.removal: datetime | None = None
-        self._life = _Annotations(metadata.get("annotations") or {})
+        self._life = _Annotations(metadata.get("annotations", {}))
         self._check(document)
         self.starts = None if self._life.pending else now + self._life.seconds("start-seconds", 0.1)
         self.containers: tuple[Container, ...] = ()
@@ -188,15 +190,16 @@ class Pod:
         """What has happened since it was last asked, each once."""
         happened = sorted((event for event in self._events() if event.at <= now), key=lambda event: event.at)
         fresh = happened[self._told :]
-        self._told = len(happened)
+        self._told = max(self._told, len(happened))  # a clock that is set back tells nothing twice
         return fresh
 
     def delete(self, now: datetime, grace: int | None) -> None:
-        """Begin its end: containers get SIGTERM and some time, then it is gone. Grace 0, or no node: at once."""
+        """Begin its end: containers get SIGTERM and some time, then it is gone. Grace 0, no node, or over: at once."""
         wanted = self.spec["terminationGracePeriodSeconds"] if grace is None else grace
+        if not self._is_scheduled(now) or self.status(now)["phase"] in {"Succeeded", "Failed"}:
+            wanted = 0
+        wanted = 1 if wanted < 0 else min(wanted, LONGEST)  # podStrategy.CheckGracefulDelete
         stop = min(timedelta(seconds=wanted), self._life.seconds("stop-seconds", 0.1))
-        if not self._is_scheduled(now):
-            wanted, stop = 0, timedelta()
         self.metadata["deletionTimestamp"] = seconds(now + timedelta(seconds=wanted))
         self.metadata["deletionGracePeriodSeconds"] = wanted
         for container in self.containers:
@@ -215,16 +218,19 @@ class Pod:
         return not self._life.pending and now > self.created
 
     def _plan(self, *, init: bool) -> Iterator[Container]:
-        for given in self.spec.get("initContainers" if init else "containers") or ():
+        before = self.containers[-1] if self.containers else None  # what must have ended well: an init container
+        for given in self.spec.get("initContainers" if init else "containers", ()):
             name, life = given["name"], self._life.of(given["name"], only=init or given["name"] == XCOM_SIDECAR)
             waiting = life.text("waiting", "")
-            why = (waiting, life.text("waiting-message", "")) if waiting else ("ContainerCreating", "")
-            if not init and any(before.exit_code for before in self.containers):
-                why = ("PodInitializing", "")
-            started = self.starts if why == ("ContainerCreating", "") else None
+            why = (waiting, life.text("waiting-message", "")) if waiting else (_CREATING, "")
+            started = None if waiting else self.starts
+            if before is not None:
+                is_held = before.ends is None or before.exit_code != 0
+                why = why if waiting and not is_held else (_INITIALIZING, "")
+                started = None if waiting or is_held else before.ends
             run = life.seconds("run-seconds", 0 if init else 0.5)
             ends = None if started is None or name == XCOM_SIDECAR else started + run
-            yield Container(
+            container = Container(
                 name=name,
                 image=given["image"],
                 is_init=init,
@@ -236,6 +242,8 @@ class Pod:
                 waiting=why,
                 planned_end=ends or started or self.created,
             )
+            before = container if init else before
+            yield container
 
     def _events(self) -> Iterator[Event]:
         if self._life.pending:
@@ -250,7 +258,7 @@ class Pod:
                 yield Event(at, "Pulled", present, container=name)
                 yield Event(at, "Created", f"Created container: {name}", container=name)
                 yield Event(at, "Started", f"Started container {name}", container=name)
-            elif container.waiting[0] != "ContainerCreating":
+            elif container.waiting[0] not in {_CREATING, _INITIALIZING}:
                 reason, message = container.waiting
                 told = message or f'Back-off pulling image "{container.image}"'
                 yield Event(self.created, "Failed", f"Error: {reason}", warning=True, container=container.name)
@@ -258,7 +266,7 @@ class Pod:
         yield from self._killed
 
     def _check(self, document: Mapping[str, Any]) -> None:
-        causes = [*_invalid_parts(self.metadata, document.get("spec") or {}), *self._life.problems()]
+        causes = [*_invalid_parts(self.metadata, document.get("spec", {})), *self._life.problems()]
         if causes:
             raise _status.invalid(self.metadata.get("name", ""), *causes)
 
@@ -317,7 +325,7 @@ class _Annotations:
 
 def _is_number(kind: type[float | int], value: str) -> bool:
     try:
-        return 0 <= kind(value) < 10**9
+        return 0 <= kind(value) < LONGEST
     except (TypeError, ValueError):
         return False
 
@@ -346,12 +354,11 @@ def _with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that a server fills in where a client leaves them out, those that clients look at."""
     given: dict[str, Any] = deepcopy(dict(spec))
     for name in ("containers", "initContainers"):
-        for container in given.get(name) or ():
-            if isinstance(container, dict):
-                container.setdefault("resources", {})
-                container.setdefault("imagePullPolicy", "IfNotPresent")
-                container.setdefault("terminationMessagePath", "/dev/termination-log")
-                container.setdefault("terminationMessagePolicy", "File")
+        for container in given.get(name, ()):
+            container.setdefault("resources", {})
+            container.setdefault("imagePullPolicy", "IfNotPresent")
+            container.setdefault("terminationMessagePath", "/dev/termination-log")
+            container.setdefault("terminationMessagePolicy", "File")
     defaults: dict[str, Any] = {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": _GRACE,
@@ -371,14 +378,13 @@ def _invalid_parts(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> Iter
         yield "FieldValueRequired", "metadata.name", "Required value: name or generateName is required"
     elif len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
         yield "FieldValueInvalid", "metadata.name", f'Invalid value: "{name}": {_NAME_TEXT}'
-    containers = spec.get("containers")
-    if not containers:
+    if not spec.get("containers"):
         yield "FieldValueRequired", "spec.containers", "Required value"
-        return
-    for index, container in enumerate(containers):
-        for wanted in ("name", "image"):
-            if not isinstance(container, dict) or not container.get(wanted):
-                yield "FieldValueRequired", f"spec.containers[{index}].{wanted}", "Required value"
+    for field in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(field, ())):
+            for wanted in ("name", "image"):
+                if not container.get(wanted):
+                    yield "FieldValueRequired", f"spec.{field}[{index}].{wanted}", "Required value"
 
 
 def seconds(moment: datetime) -> str:

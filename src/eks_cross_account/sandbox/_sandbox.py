@@ -329,7 +329,7 @@ class Sandbox:
             entry = AccessEntry(principal_arn, unique_id, name, tuple(groups), "STANDARD", now, now)
             for policy, namespaces in (policies or {}).items():
                 scope = {"type": "namespace" if namespaces else "cluster", "namespaces": list(namespaces)}
-                made = _aws.associated_policy(policy, scope, now)
+                made = _aws.associated_policy(_aws.policy_arn(policy, cluster.region), scope, now)
                 entry.policies[made["policyArn"]] = made
             cluster.entries[principal_arn] = entry
             return entry
@@ -372,7 +372,7 @@ class Sandbox:
 
     def throttle(self, operation: str, *, times: int | None = None) -> None:
         """Answer with AWS's throttling error, ``times`` times or until ``clear_faults``."""
-        self._add(Fault(operation, "throttle", times))
+        self._faults.add(Fault(operation, "throttle", times))
 
     def respond(
         self,
@@ -385,30 +385,25 @@ class Sandbox:
     ) -> None:
         """Answer with this text, as a broken proxy or a captive portal would."""
         raw = body.encode() if isinstance(body, str) else body
-        self._add(Fault(operation, "respond", times, status=status, body=raw, content_type=content_type))
+        self._faults.add(Fault(operation, "respond", times, status=status, body=raw, content_type=content_type))
 
     def delay(self, operation: str, seconds: float, *, times: int | None = None) -> None:
         """Answer later."""
-        self._add(Fault(operation, "delay", times, seconds=seconds))
+        self._faults.add(Fault(operation, "delay", times, seconds=seconds))
 
     def hang(self, operation: str, *, times: int | None = None) -> None:
         """Take the request and never answer."""
-        self._add(Fault(operation, "hang", times))
+        self._faults.add(Fault(operation, "hang", times))
 
     def disconnect(self, operation: str, *, times: int | None = None) -> None:
         """Take the request and cut the connection."""
-        self._add(Fault(operation, "disconnect", times))
+        self._faults.add(Fault(operation, "disconnect", times))
 
     def clear_faults(self) -> None:
         """No fault any more; requests that hang stay so."""
-        with self._lock:
-            self._faults.clear()
+        self._faults.clear()
 
     # --- inside
-
-    def _add(self, fault: Fault) -> None:
-        with self._lock:
-            self._faults.add(fault)
 
     def _make_default_world(self) -> None:
         partition = endpoints.partition_of(self.region)
@@ -496,9 +491,7 @@ class Sandbox:
         self, request: web.BaseRequest, received: Received, service: str, region: str | None
     ) -> web.StreamResponse:
         operation = _aws.operation_of(service, received)
-        with self._lock:
-            faults = self._faults.take(operation)
-        for fault in faults:
+        for fault in self._faults.take(operation):
             early = await _server.meet(self._faults, fault, request)
             if fault.kind == "throttle":
                 early = _throttled(service, request)

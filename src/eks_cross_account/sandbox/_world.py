@@ -210,7 +210,8 @@ class World:
     def denies(self, caller: Principal, action: str) -> bool:
         """An explicit deny by the knob."""
         return any(
-            who in {"*", caller.base_arn} and _policy.matches_any((pattern,), action) for who, pattern in self.denied
+            who in {"*", caller.base_arn} and _policy.matches_any((pattern,), action)
+            for who, pattern in tuple(self.denied)  # a copy: tests change it from their own thread
         )
 
     def principal_exists(self, arn: str) -> str | None:
