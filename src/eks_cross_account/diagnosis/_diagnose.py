@@ -29,9 +29,9 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
 ) -> Report:
     """A report on the chain: credentials, role hops, cluster, token, identity at AWS and at the API server.
 
-    Arguments as ``get_token`` has them; ``cluster``: written by hand, where DescribeCluster is not to be asked. Failures of the chain are findings. Raises only for arguments that cannot be
-    asked about: ClusterError, UnknownRegionError, CredentialsError (an impossible role ARN or session name) and
-    ValueError.
+    Arguments as ``get_token`` has them; ``cluster``: written by hand, where DescribeCluster is not to be asked.
+    Failures of the chain are findings. Raises only for arguments that cannot be asked about: ClusterError,
+    UnknownRegionError, CredentialsError (an impossible role ARN or session name) and ValueError.
     """
     if session is not None and profile is not None:
         raise ValueError("a session has its profile already: give one of session and profile")

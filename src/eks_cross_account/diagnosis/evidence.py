@@ -83,7 +83,7 @@ class Evidence:
         return isinstance(self.identity_problem, StsUnavailableError | UnknownRegionError)
 
 
-def gather(
+def gather(  # noqa: PLR0913 - what is asked about, and with what
     cluster_name: str,
     *,
     region: str | None,
@@ -92,7 +92,10 @@ def gather(
     session: Any,  # noqa: ANN401 - a boto3 or botocore session
     cluster: Cluster | None = None,
 ) -> Evidence:
-    """Run the probes in the chain's order; ``cluster``: instead of DescribeCluster. Raises only for arguments: ClusterError, UnknownRegionError."""
+    """Run the probes in the chain's order; ``cluster``: instead of DescribeCluster.
+
+    Raises only for arguments: ClusterError, UnknownRegionError.
+    """
     check_cluster_name(cluster_name)
     if region is not None:
         endpoints.partition_of(region)
