@@ -309,7 +309,12 @@ def _frozen(session: Any, connected: Connected) -> FrozenCredentials:  # noqa: A
 
 def _translated(error: Exception, connected: Connected) -> EksTokenError:
     """What the provider's session code raised, as an error of ours."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415 - as above
+    from botocore.exceptions import (  # noqa: PLC0415 - as above
+        BotoCoreError,
+        ClientError,
+        ConnectionError as NoConnectionError,
+        HTTPClientError,
+    )
 
     wrapper = connected.wrapper
     place = f"hop 1 of {len(connected.roles)}, {connected.label}"
@@ -318,10 +323,10 @@ def _translated(error: Exception, connected: Connected) -> EksTokenError:
         if hop is not None:
             return refused(error, hop, place, 1)
         return CredentialsError(f"{connected.label}: AWS refused: {error}")
-    if isinstance(error, NoCredentialsError):
-        return CredentialsUnavailableError(f"{connected.label}: no AWS credentials to begin with")
-    if isinstance(error, BotoCoreError):
+    if isinstance(error, HTTPClientError | NoConnectionError):
         return StsUnavailableError(f"{connected.label}: no answer from AWS: {error}")
+    if isinstance(error, BotoCoreError):  # no credentials to begin with, no such profile, a container without a role
+        return CredentialsUnavailableError(f"{connected.label}: {error}")
     return CredentialsError(f"{connected.label} cannot be used: {type(error).__name__}: {error}")
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account.airflow._clients import review
@@ -117,10 +117,12 @@ def named_failures(
         failure = failure_of(error, target_of, access_of())
         if failure is None:
             raise
+        left = pod()
+        failure = replace(failure, text=f"{failure.text.rstrip('.')}. {left}") if left else failure
         if diagnose:
-            _explain(failure, access_of())
+            failure = _explained(failure, access_of())
         kind = EksMistake if failure.for_good else EksFailure
-        raise kind("\n".join(filter(None, (failure.line, pod())))) from error
+        raise kind(failure.line) from error
 
 
 def failure_of(error: BaseException, target_of: Callable[[], Target], access: Access | None) -> Failure | None:
@@ -279,20 +281,44 @@ def _ascii(text: str) -> str:
 
 # --- the page
 
-_SHOWN: dict[tuple[str, str], float] = {}
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """What was found out about a cause, and when: for the next thousand tasks that meet it."""
+
+    at: float
+    identity: str
 
 
-def _explain(failure: Failure, access: Access | None) -> None:
-    """One log record, if this cluster and cause have not had one lately."""
+_SHOWN: dict[tuple[str, ...], _Explained] = {}
+
+
+def _explained(failure: Failure, access: Access | None) -> Failure:
+    """The failure with what the page found out; the page itself is one log record, if there was none lately."""
     if access is None:
-        return
-    key = (access.connected.target.cluster_name, failure.id)
+        return failure
+    key = (access.connected.target.cluster_name, failure.id, *access.connected.roles)
     now = time.monotonic()
-    if now - _SHOWN.get(key, -_QUIET) < _QUIET:
-        return
-    _SHOWN[key] = now
-    page = "\n".join(_ascii(line) for line in page_of(failure, access).to_text().splitlines())
-    _LOG.error("%s\n%s", failure.line, page)
+    known = _SHOWN.get(key)
+    if known is None or now - known.at >= _QUIET:
+        _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
+        report = page_of(failure, access)
+        known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
+        page = "\n".join(_ascii(line) for line in report.to_text().splitlines())
+        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, page)
+    return _sharpened(failure, known.identity, access)
+
+
+def _sharpened(failure: Failure, identity: str, access: Access) -> Failure:
+    """A 401 of a token that STS knows: the identity is right, and the cluster does not know it."""
+    if failure.id != "unauthorized" or not identity:
+        return failure
+    connected = access.connected
+    owner = _account(identity)
+    text = (
+        f"Cluster {connected.target.cluster_name} ({owner}, {connected.region}) refused {identity}: 401. Its token is "
+        f"valid (STS says so): no access entry, or one older than the role. Mend: owner of account {owner}"
+    )
+    return Failure("not-mapped", text, retry=False)
 
 
 def page_of(failure: Failure, access: Access) -> Report:
@@ -305,8 +331,12 @@ def page_of(failure: Failure, access: Access) -> Report:
         *_server_findings(failure, access, end),
         Finding(failure.id, "FAIL", "api-server", "task", failure.text, retry=failure.retry),
     ]
+    identity = next((dict(finding.evidence) for finding in findings if finding.id == "identity"), None)
     return Report(
-        connected.target.cluster_name, f"{connected.region} ({connected.region_from})", tuple(_first_fail_last(findings))
+        connected.target.cluster_name,
+        f"{connected.region} ({connected.region_from})",
+        tuple(_first_fail_last(findings)),
+        identity=identity or None,
     )
 
 
@@ -350,7 +380,8 @@ def _token_findings(access: Access, end: float) -> Iterator[Finding]:
     except EksTokenError as error:
         yield Finding("identity", "UNKNOWN", "aws", "identity", str(error), retry=True)
         return
-    yield Finding("identity", "PASS", "aws", "identity", f"STS says the token is that of {identity.arn}")
+    said = (("arn", identity.arn), ("canonical_arn", identity.canonical_arn))
+    yield Finding("identity", "PASS", "aws", "identity", f"STS says the token is that of {identity.arn}", said)
     yield from _expected(access, identity.canonical_arn)
 
 
