@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-INSTALLED = all(importlib.util.find_spec(name) for name in ("sqlalchemy", "alembic", "airflow")) and bool(
-    importlib.util.find_spec("airflow.version")
-)
+INSTALLED = any(dist.name == "apache-airflow" for dist in importlib.metadata.distributions())
 collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
 
 if INSTALLED:

@@ -270,18 +270,10 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
     wrapper.__dict__.pop("conn_repr", None)
     wrapper.region_name = connected.sts_region
     factory = base_aws.SessionFactory(conn=wrapper, region_name=connected.sts_region, config=_config(wrapper))
-    if wrapper.role_arn and not wrapper.get_service_endpoint_url("sts", sts_connection_assume=True):
-        _keep_regional(factory, wrapper, connected.sts_region)
+    if wrapper.role_arn:
+        # old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know
+        botocore_session(factory.basic_session).set_config_variable("sts_regional_endpoints", "regional")
     return factory
-
-
-def _keep_regional(factory: Any, wrapper: Any, region: str) -> None:  # noqa: ANN401 - as above
-    """Old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know."""
-    client = factory.basic_session.client("sts", config=factory.config)
-    if client.meta.endpoint_url != f"https://{endpoints.GLOBAL_STS_HOST}":
-        return
-    sts = {**wrapper.service_config.get("sts", {}), "endpoint_url": f"https://{endpoints.sts_host(region)}"}
-    factory.conn.service_config = {**wrapper.service_config, "sts": sts}
 
 
 def _config(wrapper: Any) -> Any:  # noqa: ANN401 - botocore's Config
@@ -398,12 +390,20 @@ class ConnectionSession:
 
     def create_client(self, service: str, **options: Any) -> Any:  # noqa: ANN401 - botocore's
         """A client with the connection's endpoint (for STS never the global endpoint_url) and verify."""
-        kind = {"sts_connection_assume": True} if service == "sts" else {}
-        options.setdefault("endpoint_url", self._wrapper.get_service_endpoint_url(service, **kind))
+        options.setdefault("endpoint_url", _endpoint_url(self._wrapper, service))
         return self._base().create_client(service, verify=self._wrapper.verify, **options)
 
     def _base(self) -> Any:  # noqa: ANN401 - a botocore session
         return botocore_session(profile=self._wrapper.profile_name)
+
+
+def _endpoint_url(wrapper: Any, service: str) -> str | None:  # noqa: ANN401 - as above
+    """As the provider has it: for AssumeRole only what service_config says of STS, never the global endpoint_url."""
+    if not hasattr(wrapper, "get_service_endpoint_url"):  # amazon before 8.8
+        return None if service == "sts" else wrapper.endpoint_url
+    if service == "sts":
+        return wrapper.get_service_endpoint_url(service, sts_connection_assume=True)  # type: ignore[no-any-return]
+    return wrapper.get_service_endpoint_url(service)  # type: ignore[no-any-return]
 
 
 class _Shared:
