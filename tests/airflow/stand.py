@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,8 +46,9 @@ class Run:
     state: str
     output: str
 
-    def line_with(self, text: str) -> str:
-        return next((line for line in self.output.splitlines() if text in line), "")
+    def says(self, text: str) -> bool:
+        """Whether the output has it, wherever a console broke the line."""
+        return "".join(text.split()) in "".join(self.output.split())
 
 
 class Stand:
@@ -95,9 +97,14 @@ class Stand:
             timeout=200,
             check=False,
         )
-        output = done.stdout + done.stderr
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)  # Airflow 3.0 colours and wraps what it says
         state = next((line.split()[1] for line in output.splitlines() if line.startswith("STATE")), f"rc={done.returncode}")
         return Run(state, output)
+
+    @property
+    def home(self) -> Path:
+        """Airflow's folder."""
+        return self._folder / "home"
 
     @property
     def aws(self) -> list[str]:

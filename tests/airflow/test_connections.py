@@ -217,7 +217,7 @@ def test_hops_come_after_the_connections_role(eks_sandbox: Sandbox, connection: 
 
     arn = signer(target(hops=(RoleHop(last),)))
 
-    assert arn == f"arn:aws:sts::{B}:assumed-role/last/Airflow_c"
+    assert arn == f"arn:aws:sts::{B}:assumed-role/last/airflow_c"
     assert [request.operation for request in eks_sandbox.requests[:-1]] == ["sts:AssumeRole", "sts:AssumeRole"]
 
 

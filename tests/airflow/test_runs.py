@@ -28,7 +28,7 @@ def test_a_pod_runs_in_the_other_account(stand: Stand) -> None:
     assert {seen.user for seen in stand.api.seen} == {"arn:aws:sts::222222222222:assumed-role/cross-account-role/airflow_cluster_connection"}
     assert {seen.status for seen in stand.api.seen} <= {200, 201}
     assert stand.api.deleted == stand.api.created
-    assert "line 2 of 3" in run.output
+    assert run.says("line 2 of 3")
 
 
 def test_a_deferred_pod_runs_in_the_other_account(stand: Stand) -> None:
@@ -37,7 +37,7 @@ def test_a_deferred_pod_runs_in_the_other_account(stand: Stand) -> None:
     assert run.state == "success", run.output
     assert {seen.status for seen in stand.api.seen} <= {200, 201}
     assert stand.api.deleted == stand.api.created
-    assert "line 2 of 3" in run.output
+    assert run.says("line 2 of 3")
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -45,7 +45,7 @@ def test_a_missing_connection_is_named_and_signs_nothing(stand: Stand, deferrabl
     run = stand.run(operator(deferrable=deferrable), connections={})
 
     assert run.state == "failed", run.output
-    assert "[eks:connection-missing]" in run.output
+    assert run.says("[eks:connection-missing]")
     assert (stand.aws, stand.api.seen) == ([], [])
 
 
@@ -64,8 +64,8 @@ def test_an_unmapped_role_is_named(stand: Stand) -> None:
     run = stand.run(operator())
 
     assert run.state == "failed", run.output
-    assert f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. Its token is valid (STS says so)" in run.output
-    assert "STS says the token is that of arn:aws:sts::222222222222:assumed-role/cross-account-role/" in run.output
+    assert run.says(f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. Its token is valid (STS says so)")
+    assert run.says("STS says the token is that of arn:aws:sts::222222222222:assumed-role/cross-account-role/")
 
 
 def test_a_pod_is_not_deleted_because_its_log_was_denied(stand: Stand) -> None:
@@ -74,7 +74,58 @@ def test_a_pod_is_not_deleted_because_its_log_was_denied(stand: Stand) -> None:
     run = stand.run(operator(life=60))
 
     assert run.state == "failed", run.output
-    assert '[eks:forbidden]' in run.output
-    assert 'may not "get pods/log" in namespace data on cluster analytics (403)' in run.output
-    assert f"The pod is running and was NOT deleted: pod {stand.api.created[0]}. Retrying will not help." in run.output
+    assert run.says('[eks:forbidden]')
+    assert run.says('may not "get pods/log" in namespace data on cluster analytics (403)')
+    assert run.says(f"The pod is running and was NOT deleted: pod {stand.api.created[0]}. Retrying will not help.")
     assert stand.api.deleted == []
+
+
+def test_an_operator_of_ones_own_runs_with_the_mixin_in_front(stand: Stand) -> None:
+    task = """
+from airflow.providers.amazon.aws.operators.eks import EksPodOperator
+from eks_cross_account.airflow import CrossAccountEksMixin
+class InHouse(EksPodOperator):
+    def execute(self, context):
+        print("IN-HOUSE BEFORE")
+        return super().execute(context)
+class CrossAccount(CrossAccountEksMixin, InHouse):
+    pass
+CrossAccount(task_id="t", cluster_name="analytics", region="eu-west-1", aws_conn_id="cluster_connection",
+    namespace="data", pod_name="report", image="busybox", on_finish_action="delete_pod")
+"""
+
+    run = stand.run(task)
+
+    assert run.state == "success", run.output
+    assert run.says("IN-HOUSE BEFORE")
+    assert stand.aws == ["sts:AssumeRole", "eks:DescribeCluster"]
+    assert {seen.status for seen in stand.api.seen} <= {200, 201}
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_no_secret_is_in_a_log_at_debug_or_in_the_database(stand: Stand, deferrable: Any) -> None:
+    stand.api.denied = {("get", "pods/log"), ("delete", "pods")}
+
+    run = stand.run(
+        operator(deferrable=deferrable, poll_interval=1, life=3), environ={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
+    )
+
+    keys = stand.sandbox._world.keys.values()
+    secrets = {key.secret_key for key in keys} | {key.session_token for key in keys if key.session_token}
+    secrets |= {(seen.authorization or "").removeprefix("Bearer ") for seen in stand.api.seen} - {""}
+    places = run.output.encode() + b"".join(file.read_bytes() for file in stand.home.rglob("*") if file.is_file())
+    assert stand.api.seen
+    assert not [secret for secret in secrets if secret[:60].encode() in places]
+    assert b"X-Amz-Signature=" not in places
+
+
+def test_the_check_dag_says_that_all_is_well(stand: Stand) -> None:
+    task = """
+from eks_cross_account.airflow import EksTokenCheckOperator
+EksTokenCheckOperator(task_id="t", cluster_name="analytics", aws_conn_id="cluster_connection", namespace="data")
+"""
+
+    run = stand.run(task)
+
+    assert run.state == "success", run.output
+    assert run.says("verdict: healthy")

@@ -218,8 +218,10 @@ def _own_hops(target: Target, wrapper: Any) -> tuple[RoleHop, ...]:  # noqa: ANN
 
 
 def _session_name(conn_id: str | None) -> str:
-    """As Airflow names the sessions of a connection: the cluster's owner searches for it."""
-    return re.sub(r"[^\w+=,.@-]+", "-", f"Airflow_{conn_id or 'default-chain'}", flags=re.ASCII)[:_SESSION_NAME_LENGTH]
+    """As the provider names the sessions of a connection (in lower case): the cluster's owner searches for it."""
+    return re.sub(r"[^\w+=,.@-]+", "-", f"airflow_{conn_id or 'default-chain'}".lower(), flags=re.ASCII)[
+        :_SESSION_NAME_LENGTH
+    ]
 
 
 def _digest(connection: Any) -> str:  # noqa: ANN401 - as above

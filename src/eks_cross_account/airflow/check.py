@@ -25,7 +25,8 @@ from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, hops_of
 from eks_cross_account.credentials import RoleHop, role_chain
 from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
-from eks_cross_account.errors import EksTokenError
+from eks_cross_account.errors import EksTokenError, InvalidArnError
+from eks_cross_account.identity import canonicalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -173,8 +174,15 @@ def _is_same(user: dict[str, Any], identity: dict[str, str]) -> bool:
     extra = user.get("extra") or {}
     said = [str(value) for values in extra.values() for value in (values if isinstance(values, list) else [values])]
     if said:
-        return bool({identity.get("arn"), identity.get("canonical_arn")} & set(said))
+        return identity.get("canonical_arn") in {_canonical(value) for value in said}
     return bool(user.get("username")) and user.get("username") != "system:anonymous"
+
+
+def _canonical(arn: str) -> str:
+    try:
+        return canonicalize(arn)
+    except InvalidArnError:  # another of the extra values
+        return ""
 
 
 def _unanswered(error: Exception) -> Finding:
