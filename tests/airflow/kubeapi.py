@@ -72,11 +72,23 @@ class Pod:
                 }
             }
         statuses = [
-            {"name": c["name"], "image": c.get("image", ""), "imageID": "", "ready": not self.ended, "restartCount": 0, "state": state}
+            {
+                "name": c["name"],
+                "image": c.get("image", ""),
+                "imageID": "",
+                "ready": not self.ended,
+                "restartCount": 0,
+                "state": state,
+            }
             for c in self.body["spec"]["containers"]
         ]
         started = {"type": "PodScheduled", "status": "True"}
-        status = {"phase": phase, "containerStatuses": statuses, "conditions": [started], "startTime": _stamp(self.created)}
+        status = {
+            "phase": phase,
+            "containerStatuses": statuses,
+            "conditions": [started],
+            "startTime": _stamp(self.created),
+        }
         return {**self.body, "status": status}
 
 
@@ -140,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(verb, resource, namespace, name, query, body)
 
-    def _answer(self, verb: str, resource: str, namespace: str, name: str, query: dict[str, str], body: bytes) -> None:  # noqa: C901, PLR0912
+    def _answer(self, verb: str, resource: str, namespace: str, name: str, query: dict[str, str], body: bytes) -> None:
         pods = self.server.pods
         if resource == "events":
             if verb == "watch":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 EXECUTION = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
 CONNECTION = {"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}}
-_RUNNER = '''
+_RUNNER = """
 import logging, sys, warnings
 warnings.simplefilter("ignore")
 from datetime import datetime, timezone
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     run = dag.test()
     ti = run.get_task_instances()[0]
     print("STATE", run.state.value if hasattr(run.state, "value") else run.state, "TRY", ti.state)
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class Stand:
         return {**kept, **SETTINGS, **self.sandbox.environ, **named, "PYTHONPATH": source, "HOME": str(self._folder),
                 "AIRFLOW_HOME": str(self._folder / "home")}  # fmt: skip
 
-    def run(self, task: str, *, connections: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Run:
+    def run(
+        self, task: str, *, connections: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Run:
         """Run a DAG with this task (Python, a DAG is open) to its end by dag.test()."""
         home = self._folder / "home"
         home.mkdir(exist_ok=True)
@@ -98,7 +100,9 @@ class Stand:
             check=False,
         )
         output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)  # Airflow 3.0 colours and wraps what it says
-        state = next((line.split()[1] for line in output.splitlines() if line.startswith("STATE")), f"rc={done.returncode}")
+        state = next(
+            (line.split()[1] for line in output.splitlines() if line.startswith("STATE")), f"rc={done.returncode}"
+        )
         return Run(state, output)
 
     @property

@@ -59,13 +59,17 @@ def by_role_with_its_options(sandbox: Sandbox, folder: Path) -> Way:
     arn = f"arn:aws:iam::{B}:role/team/external"
     sandbox.add_role(arn, trust=trust_policy(EXECUTION, external_id="partner-7"))
     options = {"ExternalId": "partner-7", "RoleSessionName": "mine", "DurationSeconds": 900}
-    return Way(f"arn:aws:sts::{B}:assumed-role/external/mine", {"extra": {"role_arn": arn, "assume_role_kwargs": options}})
+    return Way(
+        f"arn:aws:sts::{B}:assumed-role/external/mine", {"extra": {"role_arn": arn, "assume_role_kwargs": options}}
+    )
 
 
 def by_legacy_external_id(sandbox: Sandbox, folder: Path) -> Way:
     arn = f"arn:aws:iam::{B}:role/external"
     sandbox.add_role(arn, trust=trust_policy(EXECUTION, external_id="partner-7"))
-    return Way(f"arn:aws:sts::{B}:assumed-role/external/airflow_c", {"extra": {"role_arn": arn, "external_id": "partner-7"}})
+    return Way(
+        f"arn:aws:sts::{B}:assumed-role/external/airflow_c", {"extra": {"role_arn": arn, "external_id": "partner-7"}}
+    )
 
 
 def by_login(sandbox: Sandbox, folder: Path) -> Way:
@@ -75,7 +79,11 @@ def by_login(sandbox: Sandbox, folder: Path) -> Way:
 
 def by_keys_in_extra(sandbox: Sandbox, folder: Path) -> Way:
     keys = sandbox.issue_session(ROLE, "given")
-    named = {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key, "aws_session_token": keys.token}
+    named = {
+        "aws_access_key_id": keys.access_key,
+        "aws_secret_access_key": keys.secret_key,
+        "aws_session_token": keys.token,
+    }
     return Way(SESSION + "given", {"extra": named}, ())
 
 
@@ -235,9 +243,7 @@ def test_a_hop_into_the_role_one_already_is_is_skipped_and_said_once(
     assert len(said) == 1
 
 
-def test_cluster_and_token_cost_one_assume_role_and_one_describe_cluster(
-    eks_sandbox: Sandbox, connection: Any
-) -> None:
+def test_cluster_and_token_cost_one_assume_role_and_one_describe_cluster(eks_sandbox: Sandbox, connection: Any) -> None:
     connection("c", extra={"role_arn": ROLE})
     access = access_of(look_up(target()))
 

@@ -25,7 +25,9 @@ def test_a_pod_runs_in_the_other_account(stand: Stand) -> None:
 
     assert run.state == "success", run.output
     assert stand.aws == ["sts:AssumeRole", "eks:DescribeCluster"]
-    assert {seen.user for seen in stand.api.seen} == {"arn:aws:sts::222222222222:assumed-role/cross-account-role/airflow_cluster_connection"}
+    assert {seen.user for seen in stand.api.seen} == {
+        "arn:aws:sts::222222222222:assumed-role/cross-account-role/airflow_cluster_connection"
+    }
     assert {seen.status for seen in stand.api.seen} <= {200, 201}
     assert stand.api.deleted == stand.api.created
     assert run.says("line 2 of 3")
@@ -64,7 +66,9 @@ def test_an_unmapped_role_is_named(stand: Stand) -> None:
     run = stand.run(operator())
 
     assert run.state == "failed", run.output
-    assert run.says(f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. Its token is valid (STS says so)")
+    assert run.says(
+        f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. Its token is valid (STS says so)"
+    )
     assert run.says("STS says the token is that of arn:aws:sts::222222222222:assumed-role/cross-account-role/")
 
 
@@ -74,7 +78,7 @@ def test_a_pod_is_not_deleted_because_its_log_was_denied(stand: Stand) -> None:
     run = stand.run(operator(life=60))
 
     assert run.state == "failed", run.output
-    assert run.says('[eks:forbidden]')
+    assert run.says("[eks:forbidden]")
     assert run.says('may not "get pods/log" in namespace data on cluster analytics (403)')
     assert run.says(f"The pod is running and was NOT deleted: pod {stand.api.created[0]}. Retrying will not help.")
     assert stand.api.deleted == []

@@ -116,7 +116,9 @@ def test_a_401_costs_one_new_token(api: KubeApi) -> None:
     assert [seen.status for seen in api.seen].count(401) == 1
 
 
-@pytest.mark.skipif("CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()")
+@pytest.mark.skipif(
+    "CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()"
+)
 def test_killing_a_deferred_task_deletes_its_pod(api: KubeApi) -> None:
     a_pod(api, "report-1", life=60)
 
@@ -125,7 +127,9 @@ def test_killing_a_deferred_task_deletes_its_pod(api: KubeApi) -> None:
     assert api.deleted == ["report-1"]
 
 
-@pytest.mark.skipif("CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()")
+@pytest.mark.skipif(
+    "CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()"
+)
 def test_the_end_of_a_triggerer_deletes_no_pod(api: KubeApi) -> None:
     a_pod(api, "report-1", life=60)
 

@@ -38,7 +38,7 @@ class EksKubernetesHook(KubernetesHook):  # type: ignore[misc] # Airflow has no 
     ``access``: one that is in use already, to go on with.
     """
 
-    def __init__(self, *, target: Target, access: Access | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, target: Target, access: Access | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
         super().__init__(**kwargs)
         self.target: Target = target
         self._access = access
@@ -71,9 +71,9 @@ class EksKubernetesHook(KubernetesHook):  # type: ignore[misc] # Airflow has no 
         def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
             try:
                 return send(method, url, *arguments, **_limited(options))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again
                 _forget_after_tls_failure(error, access)
-                raise without_frames(error)  # noqa: B904, TRY201 - the same error
+                raise without_frames(error)  # noqa: B904 - the same error
 
         client.rest_client.request = request
         return client
@@ -101,7 +101,7 @@ def review(access: Access, kind: str, body: dict[str, Any], *, timeout: float) -
 class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as above
     """AsyncKubernetesHook, likewise. The connection is looked up once, in the thread that may ask Airflow."""
 
-    def __init__(self, *, target: Target, **kwargs: Any) -> None:
+    def __init__(self, *, target: Target, **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
         super().__init__(**kwargs)
         self.target: Target = target
         self._access: Access | None = None
@@ -141,9 +141,9 @@ async def _async_client(access: Access, cluster: Any) -> Any:  # noqa: ANN401 - 
     async def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
         try:
             return await send(method, url, *arguments, **_limited(options))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again
             _forget_after_tls_failure(error, access)
-            raise without_frames(error)  # noqa: B904, TRY201 - the same error
+            raise without_frames(error)  # noqa: B904 - the same error
 
     client.rest_client.request = request
     return client

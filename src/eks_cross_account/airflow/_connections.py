@@ -260,7 +260,7 @@ class ConnectionSource:
                 credentials = _frozen(_factory(connected).create_session(), connected)
         except EksTokenError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
             raise _translated(error, connected) from without_frames(error)
         _name_default_chain(connected, credentials)
         return credentials
@@ -303,12 +303,8 @@ def _frozen(session: Any, connected: Connected) -> FrozenCredentials:  # noqa: A
 
 def _translated(error: Exception, connected: Connected) -> EksTokenError:
     """What the provider's session code raised, as an error of ours."""
-    from botocore.exceptions import (  # noqa: PLC0415 - as above
-        BotoCoreError,
-        ClientError,
-        ConnectionError as NoConnectionError,
-        HTTPClientError,
-    )
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415 - as above
+    from botocore.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415 - as above
 
     wrapper = connected.wrapper
     place = f"hop 1 of {len(connected.roles)}, {connected.label}"
@@ -409,8 +405,10 @@ def _endpoint_url(wrapper: Any, service: str) -> str | None:  # noqa: ANN401 - a
 
 
 class _Shared:
-    """One source for two users: the provider, who decides when to ask again, and DescribeCluster, who takes what is
-    there. The first credentials serve both, so that no role is assumed twice."""  # noqa: D205 - one sentence
+    """One source for two users; the first credentials serve both, so that no role is assumed twice.
+
+    The provider decides when to ask again; DescribeCluster takes what is there.
+    """
 
     def __init__(self, source: Callable[[], FrozenCredentials]) -> None:
         self._source = source
@@ -446,9 +444,7 @@ class Access:
     def __init__(self, connected: Connected) -> None:
         self.connected: Connected = connected
         session = ConnectionSession(connected)
-        chain = assume_roles(
-            ConnectionSource(connected), connected.hops, region=connected.sts_region, session=session
-        )
+        chain = assume_roles(ConnectionSource(connected), connected.hops, region=connected.sts_region, session=session)
         self._session = session
         self._source = _Shared(chain)
         self.provider: TokenProvider = TokenProvider(
@@ -530,7 +526,7 @@ def base_session(connected: Connected) -> Any:  # noqa: ANN401 - boto3's
     try:
         with discreet():
             return _factory(connected).basic_session
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
         raise _translated(error, connected) from without_frames(error)
 
 
@@ -539,7 +535,7 @@ def role_session(connected: Connected) -> Any:  # noqa: ANN401 - as above
     try:
         with discreet():
             return _factory(connected).create_session()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
         raise _translated(error, connected) from without_frames(error)
 
 

@@ -24,7 +24,6 @@ from eks_cross_account.endpoints import partition_of
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
-    CredentialsError,
     CredentialsUnavailableError,
     EksTokenError,
     InvalidArnError,
@@ -54,6 +53,7 @@ _DENIAL = re.compile(
 )
 _CLIENTS_STATUS = re.compile(r"(?:^|ApiException: |Handshake status )\(?(40[13])\b", re.MULTILINE)
 _OUR_LINE = re.compile(r"\[eks:[a-z-]+\] [^\n]*")
+_MISTAKES = {"arguments", "connection-missing", "region-unknown", "unknown-trigger"}
 _AWS_USER = re.compile(r"User: (arn:[!-~]+) is not authorized")
 _UNREACHABLE = {"MaxRetryError", "NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProtocolError",
                 "ClientConnectorError", "ClientConnectorDNSError", "ServerTimeoutError", "ConnectionTimeoutError",
@@ -127,6 +127,9 @@ def named_failures(
 
 def failure_of(error: BaseException, target_of: Callable[[], Target], access: Access | None) -> Failure | None:
     """The failure that is somewhere in the chain of causes, deepest knowledge first; None where it is another one's."""
+    mistake = _mistake(target_of)
+    if mistake is not None:
+        return mistake
     chain = list(links(error))
     for link in chain:
         if isinstance(link, EksTokenError):
@@ -142,6 +145,15 @@ def failure_of(error: BaseException, target_of: Callable[[], Target], access: Ac
         if status == _UNAUTHORIZED:
             return _unauthorized(target_of, access)
     return next((found for link in chain for found in [_unreachable(link, target_of, access)] if found), None)
+
+
+def _mistake(target_of: Callable[[], Target]) -> Failure | None:
+    """Arguments that cannot mean a cluster and a way in: no retry mends them."""
+    try:
+        target_of()
+    except (EksTokenError, ValueError, TypeError) as error:
+        return Failure("arguments", str(error), retry=False, for_good=True)
+    return None
 
 
 def links(error: BaseException) -> Iterator[BaseException]:
@@ -181,10 +193,10 @@ def _as_said(line: str) -> Failure:
     retry = "Retrying will not help" not in text
     for ending in ("Retrying may help.", "Retrying will not help."):
         text = text.replace(ending, "").strip()
-    return Failure(name, text, retry)
+    return Failure(name, text, retry, for_good=name in _MISTAKES)
 
 
-def _of_token_error(error: EksTokenError, access: Access | None) -> Failure:
+def _of_token_error(error: EksTokenError, access: Access | None) -> Failure:  # noqa: PLR0911 - one per class
     """One id per next step."""
     where = f" ({access.connected.label})" if access is not None else ""
     if isinstance(error, ConnectionMissingError):
@@ -201,8 +213,7 @@ def _of_token_error(error: EksTokenError, access: Access | None) -> Failure:
         return _cluster(error, access)
     if isinstance(error, UnknownTriggerVersionError):
         return Failure("trigger-version", str(error), retry=False)
-    mistake = isinstance(error, CredentialsError) and error.__cause__ is None
-    return Failure("credentials-invalid", f"{error}{where}", retry=error.retryable, for_good=mistake)
+    return Failure("credentials-invalid", f"{error}{where}", retry=error.retryable)
 
 
 def _assume_role(error: AssumeRoleError, where: str) -> Failure:
@@ -215,7 +226,9 @@ def _assume_role(error: AssumeRoleError, where: str) -> Failure:
     owner = _account(who) if here else _account(error.role_arn)
     mends = f"policies of the caller, account {owner}" if here else f"trust policy, owner of account {owner}"
     hop = re.search(r"\((hop [^)]*)\)", str(error))
-    text = f"{who} may not assume {error.role_arn} ({hop[1] if hop else 'hop'}; external id sent: {sent}). Mend: {mends}"
+    text = (
+        f"{who} may not assume {error.role_arn} ({hop[1] if hop else 'hop'}; external id sent: {sent}). Mend: {mends}"
+    )
     return Failure("assume-role-denied", text, retry=False)
 
 
@@ -228,7 +241,7 @@ def _cluster(error: ClusterError, access: Access | None) -> Failure:
         return Failure("describe-cluster-denied", f"{error}{who}. Mend: {hint}", retry=False)
     if error.retryable:
         return Failure("eks-unreachable", str(error), retry=True)
-    return Failure("cluster-unusable", str(error), retry=False, for_good=not error.code and error.__cause__ is None)
+    return Failure("cluster-unusable", str(error), retry=error.retryable)
 
 
 def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None) -> Failure:
@@ -251,7 +264,8 @@ def _unreachable(error: BaseException, target_of: Callable[[], Target], access: 
     kinds = {type(error).__name__, type(getattr(error, "reason", None)).__name__}
     endpoint = _endpoint(access)
     if kinds & _TLS:
-        text = f"TLS to cluster {target_of().cluster_name}{endpoint} failed: its certificate is not of the CA that EKS gave"
+        name = target_of().cluster_name
+        text = f"TLS to cluster {name}{endpoint} failed: its certificate is not of the CA that EKS gave"
         return Failure("tls", text, retry=True)
     if kinds & _UNREACHABLE:
         text = f"No connection to cluster {target_of().cluster_name}{endpoint}. Mend: route, security group or proxy"
@@ -280,6 +294,7 @@ def _ascii(text: str) -> str:
 
 
 # --- the page
+
 
 @dataclass(frozen=True, slots=True)
 class _Explained:

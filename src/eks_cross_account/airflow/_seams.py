@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = [
+    "DAG",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AsyncKubernetesHook",
     "AwsConnectionWrapper",
     "BaseHook",
-    "DAG",
     "BaseOperator",
     "EksPodOperator",
     "KubernetesHook",
@@ -105,8 +105,6 @@ KubernetesPodOperator: Any = _checked(
 )
 OnFinishAction: Any = _first("OnFinishAction", f"{_CNCF}.utils.pod_manager")
 EksPodOperator: Any = _first("EksPodOperator", "airflow.providers.amazon.aws.operators.eks")
-AwsConnectionWrapper: Any = _first(
-    "AwsConnectionWrapper", "airflow.providers.amazon.aws.utils.connection_wrapper"
-)
+AwsConnectionWrapper: Any = _first("AwsConnectionWrapper", "airflow.providers.amazon.aws.utils.connection_wrapper")
 _first("SessionFactory", "airflow.providers.amazon.aws.hooks.base_aws")
 base_aws: Any = importlib.import_module("airflow.providers.amazon.aws.hooks.base_aws")  # [aws] session_factory is in it

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account.credentials import RoleHop
 from eks_cross_account.errors import CredentialsError, EksTokenError, printable
+from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,7 @@ class Target:
     cluster_ca: str | None = None
 
     def __post_init__(self) -> None:
+        check_cluster_name(self.cluster_name)
         if bool(self.cluster_endpoint) != bool(self.cluster_ca):
             raise CredentialsError("cluster_endpoint and cluster_ca belong together: give both or neither")
 

@@ -48,7 +48,7 @@ _RIGHTS = (  # what a pod operator asks for at least (facts/permissions-and-403 
 
 
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
-    """Checks the whole way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
+    """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
 
     Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
     needs. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
@@ -81,7 +81,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         session_name: str | None = None,
         cluster_endpoint: str | None = None,
         cluster_ca: str | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ANN401 - BaseOperator's
     ) -> None:
         super().__init__(**kwargs)
         self.cluster_name = cluster_name
@@ -234,7 +234,7 @@ def _failure(report: Report) -> Failure | None:
         return Failure("unknown", f"cluster {report.cluster_name}: nothing could be checked", retry=True)
     owner = f" Mend: account {found.owner}." if found.owner else ""
     text = f"Cluster {report.cluster_name}: {found.title}: {found.summary.rstrip('.')}.{owner}"
-    for_good = found.id in {"connection-missing"}
+    for_good = found.id == "connection-missing"
     return Failure(found.id, text, retry=found.retry or found.state == "UNKNOWN", for_good=for_good)
 
 

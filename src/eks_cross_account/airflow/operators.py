@@ -6,7 +6,6 @@ pod stays the parent's code, in every release of the provider. No parent method 
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import sys
 import warnings
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from eks_cross_account.airflow._clients import EksKubernetesHook
 from eks_cross_account.airflow._failures import EksFailure, http_status, links, named_failures
 from eks_cross_account.airflow._seams import (
-    BaseOperator,
     EksPodOperator,
     KubernetesPodOperator,
     OnFinishAction,
@@ -26,6 +24,7 @@ from eks_cross_account.airflow.triggers import ours_instead_of
 from eks_cross_account.credentials import RoleHop, role_chain
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Iterable, Mapping, Sequence
 
     from eks_cross_account.airflow._connections import Access
@@ -73,7 +72,7 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
         "diagnose_on_failure",
     )
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - a class's
         super().__init_subclass__(**kwargs)
         if issubclass(cls, EksPodOperator) and not issubclass(cls, _InProcess):
             cls.__bases__ = (*cls.__bases__, _InProcess)
@@ -89,9 +88,10 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
         cluster_endpoint: str | None = None,
         cluster_ca: str | None = None,
         diagnose_on_failure: bool = True,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ANN401 - the parent's
     ) -> None:
-        given = {name: kwargs.pop(name) for name in ("cluster_name", *_EKS_ARGUMENTS) if not _takes(self, name, kwargs)}
+        named = [name for name in ("cluster_name", *_EKS_ARGUMENTS) if name in kwargs]
+        given = {name: kwargs.pop(name) for name in named if not _is_for_behind(self, name)}
         super().__init__(**kwargs)
         for name, value in given.items():
             setattr(self, name, value)
@@ -150,7 +150,11 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def defer(self, *, trigger: Any, method_name: str, **kwargs: Any) -> Any:  # noqa: ANN401 - the parent's
         """Defer with our trigger, made of the parent's. Raises TypeError for a trigger class that is not known."""
-        ours = ours_instead_of(trigger, self.eks_target())
+        try:
+            ours = ours_instead_of(trigger, self.eks_target())
+        except TypeError:
+            self.on_kill()  # nobody would watch the pod
+            raise
         return super().defer(trigger=ours, method_name=method_name, **kwargs)
 
     # --- what a failure says
@@ -172,7 +176,8 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def build_and_run_cmd(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - cosmos'
         """Cosmos: as the Kubernetes operator that its AWS_EKS operator is built on, without a kubeconfig."""
-        writer = next((base for base in type(self).__mro__ if base.__name__ == _COSMOS_BASE), CrossAccountEksMixin)
+        order = type(self).__mro__
+        writer: Any = next((base for base in order if base.__name__ == _COSMOS_BASE), CrossAccountEksMixin)
         return super(writer, self).build_and_run_cmd(*args, **kwargs)
 
     def _named(self) -> contextlib.AbstractContextManager[None]:
@@ -182,7 +187,9 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def cleanup(self, pod: Any, remote_pod: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
         """As the parent; but a pod that runs is not deleted because its log or its events may not be read."""
-        if any(http_status(link) == _FORBIDDEN for link in links(sys.exc_info()[1] or EksFailure())) and self._runs(pod):
+        if any(http_status(link) == _FORBIDDEN for link in links(sys.exc_info()[1] or EksFailure())) and self._runs(
+            pod
+        ):
             name = pod.metadata.name
             self._left_running = f"The pod is running and was NOT deleted: pod {name}"
             self.log.warning("%s", self._left_running)
@@ -200,7 +207,7 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
         return found.status is None or found.status.phase not in _FINISHED
 
 
-class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):
+class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):  # type: ignore[misc] # as above
     """EksPodOperator, which also works across accounts, deferred, for hours, and on a machine without a shell.
 
     The arguments are those of EksPodOperator in any release of the Amazon provider, with the defaults of the installed
@@ -231,7 +238,7 @@ class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):
         cluster_endpoint: str | None = None,
         cluster_ca: str | None = None,
         diagnose_on_failure: bool = True,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ANN401 - the parent's
     ) -> None:
         del pod_context, pod_username
         kwargs["on_finish_action"] = _on_finish(on_finish_action, is_delete_operator_pod)
@@ -260,10 +267,12 @@ class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):
 
 
 def _on_finish(action: str | None, is_delete: bool | None) -> Any:  # noqa: ANN401, FBT001 - the provider's enum and flag
-    """What to do with a finished pod: as told; else as the installed EksPodOperator does (kept up to 8, deleted since 9)."""
+    """What to do with a finished pod: as told, or as the installed EksPodOperator does (up to 8 it is kept)."""
     if is_delete is not None:
         warnings.warn(
-            "is_delete_operator_pod is deprecated in the provider: use on_finish_action", DeprecationWarning, stacklevel=4
+            "is_delete_operator_pod is deprecated in the provider: use on_finish_action",
+            DeprecationWarning,
+            stacklevel=4,
         )
         return OnFinishAction.DELETE_POD if is_delete else OnFinishAction.KEEP_POD
     if action is not None:
@@ -271,12 +280,9 @@ def _on_finish(action: str | None, is_delete: bool | None) -> Any:  # noqa: ANN4
     return OnFinishAction.KEEP_POD if "is_delete_operator_pod" in _INSTALLED else OnFinishAction.DELETE_POD
 
 
-def _takes(operator: Any, name: str, kwargs: Mapping[str, Any]) -> bool:  # noqa: ANN401 - an operator
-    """Whether an argument is not there, or a class behind the mixin takes it by name."""
-    if name not in kwargs:
-        return True
+def _is_for_behind(operator: Any, name: str) -> bool:  # noqa: ANN401 - an operator
+    """Whether a class behind the mixin takes this argument by name."""
     order = type(operator).__mro__
     behind = order[order.index(CrossAccountEksMixin) + 1 :]
-    return any(
-        name in inspect.signature(base.__init__).parameters for base in behind if "__init__" in vars(base)
-    )
+    own = [vars(kind)["__init__"] for kind in behind if "__init__" in vars(kind)]
+    return any(name in inspect.signature(init).parameters for init in own)

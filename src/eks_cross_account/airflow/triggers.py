@@ -25,7 +25,7 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
     All other arguments are the parent's, whatever its release has.
     """
 
-    def __init__(self, *, eks: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, eks: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
         super().__init__(**kwargs)
         self._fired = False
         self.eks: dict[str, Any] = dict(eks)
@@ -52,7 +52,7 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
                 yield event
 
     async def cleanup(self) -> None:
-        """Delete the pod of a task that was killed while deferred, where the parent does not (cncf-kubernetes 8 to 10.13).
+        """Delete the pod of a task that was killed while deferred, where the parent does not (8.0 to 10.13).
 
         Not when the trigger had its event, nor when the task is still deferred: then only this triggerer ends.
         """

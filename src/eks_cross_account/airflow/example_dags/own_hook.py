@@ -14,7 +14,7 @@ from eks_cross_account.airflow import CrossAccountEksHook
 
 with DAG("eks_own_hook", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None, catchup=False) as dag:
 
-    @task
+    @task  # type: ignore[untyped-decorator] # Airflow has no types here
     def pods() -> list[str]:
         """The names of the pods in a namespace."""
         hook = CrossAccountEksHook("cluster_connection", cluster_name="analytics", region="eu-west-1")
