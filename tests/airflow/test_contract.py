@@ -69,6 +69,46 @@ class CrossAccountInHouse(CrossAccountEksMixin, InHouse):
     pass
 
 
+class DbtKubernetesBaseOperator(KubernetesPodOperator):
+    """Cosmos' classes, as far as their shape matters (cosmos/operators/kubernetes.py and aws_eks.py, 1.10)."""
+
+    def execute(self, context: Any) -> Any:
+        return self.build_and_run_cmd(context)
+
+    def build_and_run_cmd(self, context: Any) -> Any:
+        return ["ran without a kubeconfig", context]
+
+
+class DbtAwsEksBaseOperator(DbtKubernetesBaseOperator):
+    def __init__(self, cluster_name: str, pod_name: str | None = None, aws_conn_id: str = "aws_default",
+                 region: str | None = None, **kwargs: Any) -> None:  # fmt: skip
+        self.cluster_name, self.pod_name, self.aws_conn_id, self.region = cluster_name, pod_name, aws_conn_id, region
+        super().__init__(name=pod_name, **kwargs)
+
+    def execute(self, context: Any) -> Any:
+        raise AssertionError("this one writes a kubeconfig")
+
+
+class DbtRunKubernetesOperator(DbtKubernetesBaseOperator):
+    pass
+
+
+class DbtRunAwsEksOperator(DbtAwsEksBaseOperator, DbtRunKubernetesOperator):
+    pass
+
+
+class CrossAccountDbtRun(CrossAccountEksMixin, DbtRunAwsEksOperator):
+    pass
+
+
+def unguarded(operator: Any, context: Any) -> Any:
+    """execute() below Airflow 3's guard against calls outside of a task."""
+    execute = type(operator).execute
+    while hasattr(execute, "__wrapped__"):
+        execute = execute.__wrapped__
+    return execute(operator, context)
+
+
 def made(kind: Any = CrossAccountEksPodOperator, **arguments: Any) -> Any:
     given = {
         "task_id": "t",
@@ -186,6 +226,15 @@ def test_no_method_that_writes_kubeconfigs_is_reached(method: str) -> None:
     after = [kind.__name__ for kind in own if kind is not InHouse]
 
     assert not after or after[0] in {"_InProcess", "KubernetesPodOperator"}
+
+
+def test_cosmos_operators_run_without_their_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__ALLOW_NESTED_OPERATORS", "True")
+    operator = made(CrossAccountDbtRun, role_arn=ROLE)
+
+    assert operator.cluster_name == "analytics"
+    assert unguarded(operator, {"ti": None}) == ["ran without a kubeconfig", {"ti": None}]
+    assert set(OURS) <= set(CrossAccountDbtRun.template_fields)
 
 
 def test_the_mixin_goes_in_front_of_the_plain_pod_operator() -> None:

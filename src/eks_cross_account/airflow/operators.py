@@ -34,7 +34,8 @@ _FINISHED = {"Succeeded", "Failed"}
 _EKS_ARGUMENTS: dict[str, str | None] = {"region": None, "aws_conn_id": "aws_default"}
 _WRITES_KUBECONFIGS = ("execute", "trigger_reentry", "invoke_defer_method", "_refresh_cached_properties")
 _INSTALLED = inspect.signature(EksPodOperator.__init__).parameters
-_COSMOS_BASE = "DbtAwsEksBaseOperator"  # its build_and_run_cmd writes a kubeconfig around its parent's
+_COSMOS_BASE = "DbtAwsEksBaseOperator"  # of cosmos, which is built on KubernetesPodOperator and writes kubeconfigs too
+_COSMOS_WRITES = ("execute", "build_and_run_cmd")  # the first since 1.8, the second before
 
 
 class _InProcess(EksPodOperator):  # type: ignore[misc] # Airflow has no types here
@@ -48,6 +49,30 @@ class _InProcess(EksPodOperator):  # type: ignore[misc] # Airflow has no types h
         if hasattr(KubernetesPodOperator, _name):
             locals()[_name] = getattr(KubernetesPodOperator, _name)
     del _name
+
+
+def _instead_of_writers(operator: type) -> list[Any]:
+    """The classes that have to stand before those of the operator's bases that write kubeconfigs."""
+    found: list[Any] = []
+    if issubclass(operator, EksPodOperator) and not issubclass(operator, _InProcess):
+        found.append(_InProcess)
+    cosmos = next((kind for kind in operator.__mro__ if kind.__name__ == _COSMOS_BASE), None)
+    if cosmos is not None and not any(vars(kind).get("_passes_over") is cosmos for kind in operator.__mro__):
+        found.append(_passing_over(cosmos, [name for name in _COSMOS_WRITES if name in vars(cosmos)]))
+    return found
+
+
+def _passing_over(writer: Any, names: Iterable[str]) -> Any:  # noqa: ANN401 - an operator class
+    """A subclass whose methods of these names are those behind the writer."""
+
+    def behind(name: str) -> Any:  # noqa: ANN401 - a method
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the method's
+            return getattr(super(writer, self), name)(*args, **kwargs)
+
+        return call
+
+    methods = {name: behind(name) for name in names}
+    return type(writer)(f"_InProcess{writer.__name__}", (writer,), {"_passes_over": writer, **methods})
 
 
 class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as above
@@ -74,8 +99,8 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - a class's
         super().__init_subclass__(**kwargs)
-        if issubclass(cls, EksPodOperator) and not issubclass(cls, _InProcess):
-            cls.__bases__ = (*cls.__bases__, _InProcess)
+        for before in _instead_of_writers(cls):
+            cls.__bases__ = (*cls.__bases__, before)
         cls.template_fields = tuple(dict.fromkeys((*cls.template_fields, *cls.eks_template_fields)))
 
     def __init__(  # noqa: PLR0913 - how to get in
@@ -173,12 +198,6 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
         """As the parent, up to cncf-kubernetes 9."""
         with self._named():
             return super().execute_complete(context, event, **kwargs)
-
-    def build_and_run_cmd(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - cosmos'
-        """Cosmos: as the Kubernetes operator that its AWS_EKS operator is built on, without a kubeconfig."""
-        order = type(self).__mro__
-        writer: Any = next((base for base in order if base.__name__ == _COSMOS_BASE), CrossAccountEksMixin)
-        return super(writer, self).build_and_run_cmd(*args, **kwargs)
 
     def _named(self) -> contextlib.AbstractContextManager[None]:
         return named_failures(
