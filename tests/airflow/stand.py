@@ -163,10 +163,14 @@ class Standalone:
         self._stand = stand
         stand.write_dag(task)
         ports = [_free_port() for _ in range(4)]
+        self._port = ports[0]
         self._environ = {
             **stand.environ({}),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts "airflow"
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(ports[0]),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__WEBSERVER__WORKERS": "1",
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(ports[0]),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ports[0]}/execution/",
@@ -195,11 +199,11 @@ class Standalone:
     def __exit__(self, *_: object) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # what the processes of it left
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
         self._log.close()
 
     def airflow(self, *arguments: str) -> str:
@@ -209,10 +213,29 @@ class Standalone:
         )  # fmt: skip
         return done.stdout + done.stderr
 
+    def run_dag(self) -> None:
+        """Trigger the DAG once the server answers and the DAG is known."""
+        assert self.wait("select dag_id from serialized_dag where dag_id = 'd'", "d") == "d", self.logs()
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=2) as asking:
+                asking.sendall(b"GET /api/v2/version HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                if asking.recv(12).startswith(b"HTTP"):
+                    break
+            time.sleep(0.5)
+        self.airflow("dags", "trigger", "d")
+
     def query(self, sql: str) -> Any:
-        with closing(sqlite3.connect(f"file:{self._stand.home / 'airflow.db'}?mode=ro", uri=True, timeout=20)) as database:
+        with closing(
+            sqlite3.connect(f"file:{self._stand.home / 'airflow.db'}?mode=ro", uri=True, timeout=20)
+        ) as database:
             row = database.execute(sql).fetchone()
             return row[0] if row else None
+
+    def change(self, sql: str) -> None:
+        """Write into the database, as the web server does when somebody marks a task."""
+        with closing(sqlite3.connect(self._stand.home / "airflow.db", timeout=60)) as database, database:
+            database.execute(sql)
 
     def wait(self, sql: str, *values: str, seconds: float = 150) -> str:
         """The first of these values that the query answers; or what it answers in the end."""

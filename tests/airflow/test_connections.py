@@ -1,5 +1,7 @@
 """From an Airflow connection to a token, by the provider's real code, at the sandbox's STS."""
 
+# ruff: noqa: ARG001 - rows of a table take what all rows take; fixtures set the environment
+
 from __future__ import annotations
 
 import asyncio
@@ -195,8 +197,10 @@ def test_aws_default_that_is_not_defined_is_the_default_chain_and_named_once(
 
     said = [record.getMessage() for record in caplog.records if record.name == _connections.__name__]
     assert said == [
-        "connection aws_default is not defined, so AWS's default chain is used: "
-        f"arn:aws:sts::{A}:assumed-role/mwaa-exec/AmazonMWAA-prod"
+        (
+            "connection aws_default is not defined, so AWS's default chain is used: "
+            f"arn:aws:sts::{A}:assumed-role/mwaa-exec/AmazonMWAA-prod"
+        )
     ]
 
 

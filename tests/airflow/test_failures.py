@@ -1,5 +1,7 @@
 """What a failure says first, and whether retries go on."""
 
+# ruff: noqa: E501 - the lines compared are whole sentences
+
 from __future__ import annotations
 
 import logging
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 USER = "arn:aws:sts::222222222222:assumed-role/cross-account-role/airflow_c"
-DENIED = (
-    f'pods "report-1" is forbidden: User "{USER}" cannot get resource "pods/log" in API group "" in the namespace "data"'
-)
+DENIED = f'pods "report-1" is forbidden: User "{USER}" cannot get resource "pods/log" in API group "" in the namespace "data"'
 STATUS = '{"kind":"Status","message":"' + DENIED.replace('"', '\\"') + '","reason":"Forbidden","code":403}'
 
 
@@ -70,33 +70,33 @@ AWS_DENIED = (
     [
         (
             api_error(403, STATUS),
-            f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
-            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help.",
+            (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
+            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
         (  # the provider's own exception, with the 403 behind it (facts/permissions-and-403 0.1)
             behind(AirflowException("Pod report-1 returned a failure."), cause=api_error(403, STATUS)),
-            f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
-            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help.",
+            (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
+            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
         (  # exec, as websocket-client says it
             ApiException(status=0, reason=f"Handshake status 403 Forbidden -+-+- {{}} -+-+- b'{STATUS}'"),
-            f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
-            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help.",
+            (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
+            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
         (  # a denial that says nothing (pods/exec without create, on 1.35)
             api_error(403, '{"message":"pods \\"p1\\" is forbidden: "}'),
-            f"[eks:forbidden] {ROLE} may not what this task asked for on cluster analytics (403). Mend: owner of the "
-            "cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help.",
+            (f"[eks:forbidden] {ROLE} may not what this task asked for on cluster analytics (403). Mend: owner of the "
+            "cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
         (  # brought from the triggerer as text
             AirflowException(f"Traceback (most recent call last):\nkubernetes_asyncio.client.ApiException: (403)\n{STATUS}"),
-            f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
-            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help.",
+            (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
+            "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
         (
             api_error(401),
-            f"[eks:unauthorized] Cluster analytics refused the token of {ROLE}: 401. Mend: owner of account 222222222222, "
-            "if STS knows the token (no access entry, or one older than the role). Retrying will not help.",
+            (f"[eks:unauthorized] Cluster analytics refused the token of {ROLE}: 401. Mend: owner of account 222222222222, "
+            "if STS knows the token (no access entry, or one older than the role). Retrying will not help."),
         ),
         (
             AssumeRoleError(
@@ -106,14 +106,14 @@ AWS_DENIED = (
                 aws_message=AWS_DENIED,
                 hop=1,
             ),
-            f"[eks:assume-role-denied] arn:aws:sts::111111111111:assumed-role/mwaa-exec/x may not assume {ROLE} (hop 1 of "
+            (f"[eks:assume-role-denied] arn:aws:sts::111111111111:assumed-role/mwaa-exec/x may not assume {ROLE} (hop 1 of "
             "1, connection c; external id sent: no). Mend: trust policy, owner of account 222222222222. Retrying will "
-            "not help.",
+            "not help."),
         ),
         (
             StsUnavailableError("no answer from sts.eu-west-1.amazonaws.com: no connection"),
-            "[eks:sts-unreachable] no answer from sts.eu-west-1.amazonaws.com: no connection (connection c). Route, proxy "
-            "or VPC endpoint of this machine. Retrying may help.",
+            ("[eks:sts-unreachable] no answer from sts.eu-west-1.amazonaws.com: no connection (connection c). Route, proxy "
+            "or VPC endpoint of this machine. Retrying may help."),
         ),
         (
             CredentialsUnavailableError("connection c: Unable to locate credentials"),

@@ -67,7 +67,8 @@ def test_an_unmapped_role_is_named(stand: Stand) -> None:
 
     assert run.state == "failed", run.output
     assert run.says(
-        f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. Its token is valid (STS says so)"
+        f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401. "
+        "Its token is valid (STS says so)"
     )
     assert run.says("STS says the token is that of arn:aws:sts::222222222222:assumed-role/cross-account-role/")
 

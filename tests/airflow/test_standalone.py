@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from stand import Standalone, Stand, operator
+from stand import Stand, Standalone, operator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +24,27 @@ def stand(tmp_path: Path, database: Path) -> Iterator[Stand]:
         yield started
 
 
-def test_a_deferred_pod_runs_and_a_killed_one_is_deleted(stand: Stand) -> None:
-    with Standalone(stand, operator(deferrable=True, poll_interval=1, life=12)) as airflow:
-        assert airflow.wait("select dag_id from dag where dag_id = 'd'", "d") == "d", airflow.logs()
-        airflow.airflow("dags", "trigger", "d")
+def test_a_deferred_pod_runs_to_its_end(stand: Stand) -> None:
+    with Standalone(stand, operator(deferrable=True, poll_interval=1, life=8)) as airflow:
+        airflow.run_dag()
         state = airflow.wait(STATE, "success", "failed")
 
         assert state == "success", airflow.logs()
         assert {seen.status for seen in stand.api.seen} <= {200, 201}
         assert stand.api.deleted == stand.api.created
         assert "You cannot use AsyncToSync" not in airflow.logs()
+
+
+def test_killing_a_deferred_task_deletes_its_pod(stand: Stand) -> None:
+    with Standalone(stand, operator(deferrable=True, poll_interval=1, life=300)) as airflow:
+        airflow.run_dag()
+        assert airflow.wait(TASK, "deferred") == "deferred", airflow.logs()
+        polled = stand.api.calls("get", "pods")
+        while stand.api.calls("get", "pods") < polled + 3:
+            time.sleep(0.2)
+        airflow.change("update task_instance set state = 'failed', trigger_id = null")
+        end = time.monotonic() + 60
+        while not stand.api.deleted and time.monotonic() < end:
+            time.sleep(0.2)
+
+        assert stand.api.deleted == stand.api.created, airflow.logs()

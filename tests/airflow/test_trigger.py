@@ -72,7 +72,7 @@ async def cancelled(of: CrossAccountEksPodTrigger, api: KubeApi, *, state: str) 
     """As the triggerer does when somebody marks the task: cancel run(), then on_kill() or cleanup()."""
     of.task_instance = TaskInstance(state)
     running = asyncio.create_task(first_event(of))
-    while not api.calls("get", "pods"):
+    while not api.calls("get", "pods"):  # noqa: ASYNC110 - the server runs in a thread
         await asyncio.sleep(0.02)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -37,6 +37,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: any of the names a
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - a lazy export is the point
 
+    import_module(f"{__name__}._seams")  # says first what is not installed, or not known
     value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

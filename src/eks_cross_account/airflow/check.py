@@ -131,9 +131,11 @@ def report_of(target: Target, *, namespace: str | None = None) -> Report:
     with discreet():
         asked = _ask_aws(connected)
     report = replace(asked, findings=(named, *asked.findings))
-    if report.root_cause is not None or report.confirmed:
+    if report.root_cause is None and not report.confirmed:
+        report = _with_server(report, access_of(connected))
+    if namespace is None or report.root_cause is not None:
         return report
-    return _with_server(report, access_of(connected), namespace)
+    return replace(report, findings=(*report.findings, *_rights(access_of(connected), namespace)))
 
 
 def _ask_aws(connected: Connected) -> Report:
@@ -154,7 +156,7 @@ def _ask_aws(connected: Connected) -> Report:
         return Report(connected.target.cluster_name, f"{connected.region} ({connected.region_from})", (broken,))
 
 
-def _with_server(report: Report, access: Access, namespace: str | None) -> Report:
+def _with_server(report: Report, access: Access) -> Report:
     """What the API server says, in the place of what the report could not know."""
     kept = tuple(finding for finding in report.findings if finding.id != "api-server")
     try:
@@ -165,8 +167,7 @@ def _with_server(report: Report, access: Access, namespace: str | None) -> Repor
     groups = ", ".join(map(str, user.get("groups") or [])) or "none"
     seen = f"sees user {user.get('username')!r}, groups {groups}"
     named = Finding("api-server", "PASS", "api-server", "API server", seen)
-    rights = tuple(_rights(access, namespace)) if namespace else ()
-    return replace(report, findings=(*kept, named, *rights), confirmed=_is_same(user, report.identity or {}))
+    return replace(report, findings=(*kept, named), confirmed=_is_same(user, report.identity or {}))
 
 
 def _is_same(user: dict[str, Any], identity: dict[str, str]) -> bool:
