@@ -249,7 +249,7 @@ def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
     try:
         answer = client(_botocore_session(session, None), "sts", region, credentials).assume_role(**hop.request())
     except ClientError as error:
-        raise _refused(error, hop, place, number) from error.with_traceback(None)
+        raise refused(error, hop, place, number) from error.with_traceback(None)
     except (BotoCoreError, ValueError) as error:
         raise StsUnavailableError(
             f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: {error}"
@@ -263,7 +263,8 @@ def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
     )
 
 
-def _refused(error: Any, hop: RoleHop, place: str, number: int) -> Exception:  # noqa: ANN401 - botocore's ClientError
+def refused(error: Any, hop: RoleHop, place: str, number: int) -> AssumeRoleError:  # noqa: ANN401 - botocore's ClientError
+    """The error for STS's refusal of a hop; ``place`` says where it stands, as in "hop 1 of 2"."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     message = str(error.response.get("Error", {}).get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -121,3 +121,14 @@ def printable(text: object) -> str:
     """Hostile text for a message: quoted, ASCII, cut at 60 characters; what would steer a terminal is escaped."""
     shown = str(text)
     return ascii(shown if len(shown) <= _PRINTABLE_LENGTH else shown[: _PRINTABLE_LENGTH - 3] + "...")
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """The error, and those behind it, without the frames that a token was in: some log the variables of each frame."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -26,7 +26,7 @@ from eks_cross_account.credentials import (
     role_chain,
     session_source,
 )
-from eks_cross_account.errors import ClusterError, EksTokenError
+from eks_cross_account.errors import ClusterError, EksTokenError, without_frames
 from eks_cross_account.provider import TokenProvider
 
 if TYPE_CHECKING:
@@ -276,6 +276,21 @@ def _retried_handshake(dial: Callable[..., Any], provider: TokenProvider) -> Cal
     return call
 
 
+def _signed(arguments: tuple[Any, ...], options: dict[str, Any], token: EksToken) -> tuple[list[Any], dict[str, Any]]:
+    """A handshake's arguments, with the token in new headers: the client's own stay in the frames of a traceback."""
+    if not any(_has_header(value) for value in (*arguments, *options.values())):
+        raise EksTokenError("this release of the Kubernetes client would send no token: install another one")
+
+    def signed(value: Any) -> Any:  # noqa: ANN401 - one argument
+        return {**value, _HEADER: token.bearer} if _has_header(value) else value
+
+    return [signed(value) for value in arguments], {name: signed(value) for name, value in options.items()}
+
+
+def _has_header(value: Any) -> bool:  # noqa: ANN401 - one argument
+    return isinstance(value, dict) and _HEADER in value
+
+
 def _stream_aware(base: Any, api_exception: Any, provider: TokenProvider) -> Any:  # noqa: ANN401 - classes of the client
     """An ApiClient on which ``stream()`` also answers a 401 once.
 
@@ -292,16 +307,21 @@ def _stream_aware(base: Any, api_exception: Any, provider: TokenProvider) -> Any
     def retried(handshake: Any) -> Any:  # noqa: ANN401 - stream()'s function
         def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - its arguments
             token = provider.get_token()
-            headers = next(h for h in (*arguments, *options.values()) if isinstance(h, dict) and _HEADER in h)
-            headers[_HEADER] = token.bearer
             try:
-                return handshake(*arguments, **options)
+                return send(arguments, options, token)
             except api_exception as error:
                 if error.status != _UNAUTHORIZED and _HANDSHAKE not in str(error.reason):
                     raise
             provider.invalidate(token)
-            headers[_HEADER] = provider.get_token().bearer
-            return handshake(*arguments, **options)
+            return send(arguments, options, provider.get_token())
+
+        def send(arguments: tuple[Any, ...], options: dict[str, Any], token: EksToken) -> Any:  # noqa: ANN401 - as above
+            sent, named = _signed(arguments, options, token)
+            try:
+                return handshake(*sent, **named)
+            except api_exception as error:
+                del sent, named
+                raise without_frames(error)  # noqa: B904 - the same error
 
         return call
 

@@ -173,7 +173,7 @@ class TokenProvider:
             waiting = self._waiting.get(loop)
             if waiting is None or waiting.done():
                 waiting = self._waiting[loop] = loop.create_future()
-                attempt = _executor().submit(self.get_token)
+                attempt = executor().submit(self.get_token)
                 attempt.add_done_callback(partial(_land, loop, waiting))
         good = None if self._force else self._usable(now)
         if good is not None:
@@ -362,7 +362,7 @@ class _PatientSource:
 _EXECUTORS: dict[int, ThreadPoolExecutor] = {}
 
 
-def _executor() -> ThreadPoolExecutor:
+def executor() -> ThreadPoolExecutor:
     """Our own few threads, made when first needed and once in each process; never asyncio's default ones."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
 

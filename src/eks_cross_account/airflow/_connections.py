@@ -1,0 +1,555 @@
+"""From an Airflow connection to credentials, a token and a cluster. Touches Airflow's connections, STS and EKS.
+
+Two steps, because the first may talk to Airflow's supervisor and so belongs to one certain thread, and the second may
+wait for AWS: ``look_up`` asks Airflow and gives a finished wrapper; ``Access`` is made of that and asks AWS alone. The
+whole vocabulary of the connection (keys, profile, roles, web identity, SAML, session factory) is the provider's code.
+
+A connection that is not defined is an error, except ``aws_default``, which then means AWS's default chain; one that is
+defined and fails is never replaced by anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from asgiref.sync import sync_to_async
+
+from eks_cross_account import endpoints
+from eks_cross_account.airflow._discretion import discreet
+from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
+from eks_cross_account.cluster import Cluster, describe_cluster
+from eks_cross_account.credentials import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    FrozenCredentials,
+    RoleHop,
+    assume_roles,
+    botocore_session,
+    find_region,
+    freeze,
+    refused,
+)
+from eks_cross_account.errors import (
+    AssumeRoleError,
+    CredentialsError,
+    CredentialsUnavailableError,
+    EksTokenError,
+    StsUnavailableError,
+    printable,
+    without_frames,
+)
+from eks_cross_account.provider import TokenProvider, executor, mint, utc_now
+from eks_cross_account.sts import verify_token
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from eks_cross_account.airflow._target import Target
+
+_LOG = logging.getLogger(__name__)
+
+DEFAULT_CONNECTION = "aws_default"
+_CLUSTER_LIFE = timedelta(minutes=15)
+_RECENT = timedelta(minutes=14)  # what credentials without an expiration are good for, as tokens
+_SPARE_LIFE = timedelta(minutes=1)
+_SESSION_NAME_LENGTH = 64  # STS AssumeRole, RoleSessionName
+_HOP_FIELDS = {
+    "RoleSessionName": "session_name",
+    "ExternalId": "external_id",
+    "DurationSeconds": "duration",
+    "TransitiveTagKeys": "transitive_tag_keys",
+    "Policy": "policy",
+    "SourceIdentity": "source_identity",
+}
+
+
+class ConnectionMissingError(CredentialsError):
+    """Airflow knows no connection of this id (``conn_id``)."""
+
+    def __init__(self, message: str, *, conn_id: str) -> None:
+        super().__init__(message)
+        self.conn_id = conn_id
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What Airflow said about the connection, and what follows from it without asking AWS.
+
+    ``region``: the cluster's; ``sts_region``: where AssumeRole goes, the caller's own. ``hops``: those of the task,
+    with session names, after the connection's own role. ``digest``: of all that the connection contains.
+    """
+
+    target: Target
+    wrapper: Any  # AwsConnectionWrapper, which has no types before 2.9
+    digest: str
+    region: str
+    region_from: str
+    sts_region: str
+    hops: tuple[RoleHop, ...]
+    undefined: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Two tasks with equal keys may share credentials and tokens; anything that could differ is in it."""
+        return (self.target, self.digest, self.region, self.sts_region, endpoints.partition_of(self.region), self.hops)
+
+    @property
+    def label(self) -> str:
+        """The connection, for messages."""
+        if self.target.aws_conn_id is None:
+            return "no connection (aws_conn_id=None: AWS's default chain)"
+        if self.undefined:
+            return f"connection {self.target.aws_conn_id} (not defined: AWS's default chain)"
+        return f"connection {self.target.aws_conn_id}"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles on the way, the connection's own first."""
+        own = (self.wrapper.role_arn,) if self.wrapper.role_arn else ()
+        return (*own, *(hop.role_arn for hop in self.hops))
+
+
+def look_up(target: Target) -> Connected:
+    """Ask Airflow for the connection. Raises ConnectionMissingError, UnknownRegionError; what the provider refuses."""
+    connection = _connection(target.aws_conn_id)
+    wrapper = AwsConnectionWrapper(conn=connection)
+    _take_legacy_external_id(wrapper)
+    region, region_from = _region(target, wrapper)
+    sts_region = _sts_region(region, wrapper)
+    return Connected(
+        target=target,
+        wrapper=wrapper,
+        digest=_digest(connection),
+        region=region,
+        region_from=region_from,
+        sts_region=sts_region,
+        hops=_own_hops(target, wrapper),
+        undefined=connection is None and target.aws_conn_id is not None,
+    )
+
+
+async def alook_up(target: Target) -> Connected:
+    """As ``look_up``, from a triggerer's loop: in the one thread in which Airflow 3.0 can be asked."""
+    found: Connected = await sync_to_async(look_up)(target)
+    return found
+
+
+def _connection(conn_id: str | None) -> Any:  # noqa: ANN401 - airflow.models.Connection or airflow.sdk's
+    if not conn_id:
+        return None
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        if conn_id == DEFAULT_CONNECTION:
+            return None
+        raise ConnectionMissingError(
+            f"Airflow connection {printable(conn_id)} was not found here. Nothing was signed: going on with this "
+            "machine's own credentials would be another identity. aws_conn_id=None means that on purpose",
+            conn_id=conn_id,
+        ) from None
+
+
+def _take_legacy_external_id(wrapper: Any) -> None:  # noqa: ANN401 - AwsConnectionWrapper
+    """A top-level external_id in the extra: amazon 8 took it, 9 ignores it without a word."""
+    external_id = wrapper.extra_config.get("external_id")
+    if not external_id or not wrapper.role_arn or "ExternalId" in wrapper.assume_role_kwargs:
+        return
+    _say_once(
+        logging.WARNING,
+        'connection %s has "external_id" at the top of its extra, which the Amazon provider ignores from 9.0 on; it is '
+        'sent, but belongs into "assume_role_kwargs": {"ExternalId": ...}',
+        str(wrapper.conn_id),
+    )
+    wrapper.assume_role_kwargs = {**wrapper.assume_role_kwargs, "ExternalId": external_id}
+
+
+def _region(target: Target, wrapper: Any) -> tuple[str, str]:  # noqa: ANN401 - as above
+    """Argument, connection, environment, profile: the first that says one. Raises UnknownRegionError."""
+    if target.region:
+        return find_region(target.region, None, {}), "argument"
+    if wrapper.region_name:
+        return find_region(wrapper.region_name, None, {}), f"connection {wrapper.conn_id}"
+    session = botocore_session(profile=wrapper.profile_name)
+    return find_region(None, session, os.environ), "environment"
+
+
+def _sts_region(region: str, wrapper: Any) -> str:  # noqa: ANN401 - as above
+    """Where AssumeRole goes: a private network has a VPC endpoint in the caller's own region, if anywhere."""
+    own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    for candidate in (own, wrapper.region_name):
+        if candidate and _same_partition(candidate, region):
+            return str(candidate)
+    return region
+
+
+def _same_partition(candidate: str, region: str) -> bool:
+    try:
+        return endpoints.partition_of(candidate) == endpoints.partition_of(region)
+    except EksTokenError:
+        return False
+
+
+def _own_hops(target: Target, wrapper: Any) -> tuple[RoleHop, ...]:  # noqa: ANN401 - as above
+    """The task's hops: named as Airflow names its sessions, and without the one into the role that one already is."""
+    hops = target.hops
+    if hops and hops[0].role_arn == wrapper.role_arn:
+        _say_once(
+            logging.INFO,
+            "role_arn %s is the role of connection %s already: it is assumed once, not twice",
+            hops[0].role_arn,
+            str(target.aws_conn_id),
+        )
+        hops = hops[1:]
+    name = _session_name(target.aws_conn_id)
+    return tuple(hop if hop.session_name else replace(hop, session_name=name) for hop in hops)
+
+
+def _session_name(conn_id: str | None) -> str:
+    """As the provider names the sessions of a connection (in lower case): the cluster's owner searches for it."""
+    return re.sub(r"[^\w+=,.@-]+", "-", f"airflow_{conn_id or 'default-chain'}".lower(), flags=re.ASCII)[
+        :_SESSION_NAME_LENGTH
+    ]
+
+
+def _digest(connection: Any) -> str:  # noqa: ANN401 - as above
+    """Of everything in the connection, so that a changed secret is another key; never shown."""
+    if connection is None:
+        return ""
+    names = ("conn_id", "conn_type", "login", "password", "schema", "host", "port")
+    content = {name: getattr(connection, name, None) for name in names}
+    text = json.dumps([content, connection.extra_dejson], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_SAID: set[tuple[str, ...]] = set()
+
+
+def _say_once(level: int, message: str, *arguments: str) -> None:
+    """Once per process: a DAG with a thousand tasks says it a thousand times otherwise."""
+    if (message, *arguments) not in _SAID:
+        _SAID.add((message, *arguments))
+        _LOG.log(level, message, *arguments)
+
+
+# --- AWS
+
+
+class ConnectionSource:
+    """A source: the connection's credentials by a new session, frozen, the session thrown away."""
+
+    def __init__(self, connected: Connected) -> None:
+        self._connected = connected
+
+    def __call__(self) -> FrozenCredentials:
+        connected = self._connected
+        try:
+            with discreet():
+                credentials = _frozen(_factory(connected).create_session(), connected)
+        except EksTokenError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
+            raise _translated(error, connected) from without_frames(error)
+        _name_default_chain(connected, credentials)
+        return credentials
+
+
+def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory, perhaps of the user's
+    """The provider's (or the user's) session factory, with a wrapper of its own to change."""
+    wrapper = copy(connected.wrapper)
+    wrapper.__dict__.pop("conn_repr", None)
+    wrapper.region_name = connected.sts_region
+    factory = base_aws.SessionFactory(conn=wrapper, region_name=connected.sts_region, config=_config(wrapper))
+    if wrapper.role_arn:
+        # old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know
+        botocore_session(factory.basic_session).set_config_variable("sts_regional_endpoints", "regional")
+    return factory
+
+
+def _config(wrapper: Any) -> Any:  # noqa: ANN401 - botocore's Config
+    """Short timeouts, under whatever the connection's config_kwargs say."""
+    from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    short = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    return short.merge(wrapper.botocore_config) if wrapper.botocore_config else short
+
+
+def _frozen(session: Any, connected: Connected) -> FrozenCredentials:  # noqa: ANN401 - boto3's
+    credentials = session.get_credentials()
+    # a session of 15 minutes is "to be refreshed" for botocore from its first second: it would assume the role twice
+    for name in ("_advisory_refresh_timeout", "_mandatory_refresh_timeout"):
+        if hasattr(credentials, name):
+            setattr(credentials, name, 0)
+    try:
+        return freeze(session, profile=connected.wrapper.profile_name)
+    except CredentialsError as error:
+        cause = error.__cause__
+        if isinstance(cause, Exception) and hasattr(cause, "response"):
+            raise _translated(cause, connected) from cause
+        raise
+
+
+def _translated(error: Exception, connected: Connected) -> EksTokenError:
+    """What the provider's session code raised, as an error of ours."""
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415 - as above
+    from botocore.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415 - as above
+
+    wrapper = connected.wrapper
+    place = f"hop 1 of {len(connected.roles)}, {connected.label}"
+    if isinstance(error, ClientError):
+        hop = _named_role(wrapper)
+        if hop is not None:
+            return refused(error, hop, place, 1)
+        return CredentialsError(f"{connected.label}: AWS refused: {error}")
+    if isinstance(error, HTTPClientError | NoConnectionError):
+        return StsUnavailableError(f"{connected.label}: no answer from AWS: {error}")
+    if isinstance(error, BotoCoreError):  # no credentials to begin with, no such profile, a container without a role
+        return CredentialsUnavailableError(f"{connected.label}: {error}")
+    return CredentialsError(f"{connected.label} cannot be used: {type(error).__name__}: {error}")
+
+
+def _named_role(wrapper: Any) -> RoleHop | None:  # noqa: ANN401 - as above
+    """The connection's role as a hop, for messages: only what they need."""
+    if not wrapper.role_arn:
+        return None
+    external_id = wrapper.assume_role_kwargs.get("ExternalId")
+    try:
+        return RoleHop(wrapper.role_arn, external_id=external_id)
+    except CredentialsError:
+        return None
+
+
+def connection_hop(wrapper: Any) -> RoleHop | None:  # noqa: ANN401 - as above
+    """The connection's own AssumeRole as a hop, None where it has none or one that a hop cannot say (web identity)."""
+    options = wrapper.assume_role_kwargs if wrapper.role_arn else {}
+    if not wrapper.role_arn or wrapper.assume_role_method != "assume_role":
+        return None
+    if set(options) - {*_HOP_FIELDS, "Tags"}:
+        return None
+    values = {field: options[name] for name, field in _HOP_FIELDS.items() if name in options}
+    tags = {str(tag["Key"]): str(tag["Value"]) for tag in options.get("Tags", ())}
+    values.setdefault("session_name", _session_name(wrapper.conn_id))
+    return RoleHop(wrapper.role_arn, tags=tags, **values)
+
+
+def _name_default_chain(connected: Connected, credentials: FrozenCredentials) -> None:
+    """aws_default that nobody defined: say once whom it became."""
+    if not connected.undefined or ("default-chain", connected.sts_region) in _SAID:
+        return
+    _SAID.add(("default-chain", connected.sts_region))
+    name = connected.target.cluster_name
+    arn = "an identity that STS did not name"
+    with contextlib.suppress(EksTokenError), discreet():
+        token = mint(credentials, cluster_name=name, region=connected.sts_region, now=utc_now())
+        arn = verify_token(
+            token.value, cluster_name=name, region=connected.sts_region, session=ConnectionSession(connected)
+        ).arn
+    _LOG.info("connection aws_default is not defined, so AWS's default chain is used: %s", arn)
+
+
+class ConnectionSession:
+    """A session as ``credentials.client`` uses one: the connection's profile, config, endpoints and verify.
+
+    ``credentials``: those of the connection before its role; only the diagnosis asks for them.
+    """
+
+    def __init__(self, connected: Connected, credentials: Callable[[], Any] | None = None) -> None:
+        self._wrapper = connected.wrapper
+        self._region = connected.sts_region
+        self._credentials = credentials
+
+    def get_credentials(self) -> Any:  # noqa: ANN401 - botocore's
+        """Of the connection before its role."""
+        return self._credentials() if self._credentials else None
+
+    def get_default_client_config(self) -> Any:  # noqa: ANN401 - botocore's Config
+        """The connection's config_kwargs."""
+        return self._wrapper.botocore_config or self._base().get_default_client_config()
+
+    def get_config_variable(self, name: str) -> Any:  # noqa: ANN401 - botocore's
+        """Of the connection's profile, or the default one; ``region`` is the caller's."""
+        if name == "region":
+            return self._region
+        if name == "ca_bundle" and isinstance(self._wrapper.verify, str):
+            return self._wrapper.verify
+        return self._base().get_config_variable(name)
+
+    def create_client(self, service: str, **options: Any) -> Any:  # noqa: ANN401 - botocore's
+        """A client with the connection's endpoint (for STS never the global endpoint_url) and verify."""
+        options.setdefault("endpoint_url", _endpoint_url(self._wrapper, service))
+        return self._base().create_client(service, verify=self._wrapper.verify, **options)
+
+    def _base(self) -> Any:  # noqa: ANN401 - a botocore session
+        return botocore_session(profile=self._wrapper.profile_name)
+
+
+def _endpoint_url(wrapper: Any, service: str) -> str | None:  # noqa: ANN401 - as above
+    """As the provider has it: for AssumeRole only what service_config says of STS, never the global endpoint_url."""
+    if not hasattr(wrapper, "get_service_endpoint_url"):  # amazon before 8.8
+        return None if service == "sts" else wrapper.endpoint_url
+    if service == "sts":
+        return wrapper.get_service_endpoint_url(service, sts_connection_assume=True)  # type: ignore[no-any-return]
+    return wrapper.get_service_endpoint_url(service)  # type: ignore[no-any-return]
+
+
+class _Shared:
+    """One source for two users; the first credentials serve both, so that no role is assumed twice.
+
+    The provider decides when to ask again; DescribeCluster takes what is there.
+    """
+
+    def __init__(self, source: Callable[[], FrozenCredentials]) -> None:
+        self._source = source
+        self._last: tuple[FrozenCredentials, datetime] | None = None
+        self._spare: tuple[FrozenCredentials, datetime] | None = None
+
+    def __call__(self) -> FrozenCredentials:
+        spare, self._spare = self._spare, None
+        if spare is not None and utc_now() - spare[1] < _SPARE_LIFE:
+            return spare[0]
+        return self._ask()[0]
+
+    def recent(self) -> FrozenCredentials:
+        last = self._last
+        if last is not None and (last[0].expiration or last[1] + _RECENT) - utc_now() > _SPARE_LIFE:
+            return last[0]
+        self._spare = self._ask()
+        return self._spare[0]
+
+    def _ask(self) -> tuple[FrozenCredentials, datetime]:
+        with discreet():
+            credentials = self._source()
+        self._last = (credentials, utc_now())
+        return self._last
+
+
+class Access:
+    """The way into one cluster: its token provider and its description, shared by all tasks of a process with one key.
+
+    Holds no client and no socket. Makes nothing and asks nobody until it is asked.
+    """
+
+    def __init__(self, connected: Connected) -> None:
+        self.connected: Connected = connected
+        session = ConnectionSession(connected)
+        chain = assume_roles(ConnectionSource(connected), connected.hops, region=connected.sts_region, session=session)
+        self._session = session
+        self._source = _Shared(chain)
+        self.provider: TokenProvider = TokenProvider(
+            self._source, cluster_name=connected.target.cluster_name, region=connected.region
+        )
+        self._described: tuple[Cluster, datetime] | None = None
+        self._locks: dict[int, threading.Lock] = {}  # by process id: a child must not wait for its parent's
+        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Cluster]] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"Access({self.connected.target.cluster_name!r}, {self.connected.label})"
+
+    @property
+    def session(self) -> ConnectionSession:
+        """For calls to AWS under the connection's settings."""
+        return self._session
+
+    def cluster(self) -> Cluster:
+        """The cluster: as given, or described at most every 15 minutes. Raises ClusterError, and as the source."""
+        known = self.known_cluster()
+        if known is not None:
+            return known
+        pid = os.getpid()
+        with self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock()):
+            known = self.known_cluster()
+            if known is not None:
+                return known
+            name, region = self.connected.target.cluster_name, self.connected.region
+            with discreet():
+                found = describe_cluster(self._source.recent, name, region=region, session=self._session)
+            self._described = (found, utc_now())
+            return found
+
+    async def acluster(self) -> Cluster:
+        """As ``cluster``, in our own threads; all that wait in a loop await one call."""
+        known = self.known_cluster()
+        if known is not None:
+            return known
+        import asyncio  # noqa: PLC0415 - loaded already where there is a loop
+
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting.get(loop)
+        if waiting is None or waiting.done():
+            waiting = self._waiting[loop] = loop.run_in_executor(executor(), self.cluster)
+            waiting.add_done_callback(_look_at)
+        return await asyncio.shield(waiting)
+
+    def forget_cluster(self) -> None:
+        """After a TLS failure: endpoint and CA may be those of a cluster that is no more."""
+        self._described = None
+
+    def known_cluster(self) -> Cluster | None:
+        """The cluster, where nobody needs to be asked."""
+        target = self.connected.target
+        if target.cluster_endpoint and target.cluster_ca:
+            return Cluster(target.cluster_name, target.cluster_endpoint, target.cluster_ca)
+        described = self._described
+        if described is None or utc_now() - described[1] >= _CLUSTER_LIFE or not described[0].endpoint:
+            return None
+        return described[0]
+
+
+def _look_at(waiting: asyncio.Future[Cluster]) -> None:
+    """That nobody awaits a failure any more is no news: the next caller asks again."""
+    if not waiting.cancelled():
+        waiting.exception()
+
+
+_ACCESSES: WeakValueDictionary[tuple[object, ...], Access] = WeakValueDictionary()
+
+
+def access_of(connected: Connected) -> Access:
+    """The shared one; it lives as long as a hook or a trigger holds it."""
+    return _ACCESSES.setdefault(connected.key, Access(connected))
+
+
+def base_session(connected: Connected) -> Any:  # noqa: ANN401 - boto3's
+    """The connection's session before its role, for the diagnosis. Raises EksTokenError."""
+    try:
+        with discreet():
+            return _factory(connected).basic_session
+    except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
+        raise _translated(error, connected) from without_frames(error)
+
+
+def role_session(connected: Connected) -> Any:  # noqa: ANN401 - as above
+    """The connection's session with its role, where that is no plain AssumeRole. Raises EksTokenError."""
+    try:
+        with discreet():
+            return _factory(connected).create_session()
+    except Exception as error:  # noqa: BLE001 - the provider's and its plug-ins': any
+        raise _translated(error, connected) from without_frames(error)
+
+
+__all__ = [
+    "DEFAULT_CONNECTION",
+    "Access",
+    "AssumeRoleError",
+    "Connected",
+    "ConnectionMissingError",
+    "ConnectionSession",
+    "access_of",
+    "alook_up",
+    "base_session",
+    "connection_hop",
+    "look_up",
+    "role_session",
+]

@@ -1,0 +1,476 @@
+"""What a failed task says: a first line that stands alone, and a page behind it. Asks nobody for rights.
+
+The page is made of offline rules, STS's answer about the token, SelfSubjectReview and SelfSubjectAccessReview: none of
+them can write an AccessDenied into anybody's audit log. 10 seconds in all, and once per cluster and cause in 10 minutes
+and process, because a thousand tasks fail together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account.airflow._clients import review
+from eks_cross_account.airflow._connections import Access, ConnectionMissingError
+from eks_cross_account.airflow._discretion import discreet
+from eks_cross_account.airflow._seams import AirflowException, AirflowFailException
+from eks_cross_account.airflow._target import UnknownTriggerVersionError
+from eks_cross_account.diagnosis import Finding, Report
+from eks_cross_account.endpoints import partition_of
+from eks_cross_account.errors import (
+    AssumeRoleError,
+    ClusterError,
+    CredentialsUnavailableError,
+    EksTokenError,
+    InvalidArnError,
+    StsUnavailableError,
+    TokenRejectedError,
+    UnknownRegionError,
+)
+from eks_cross_account.identity import canonicalize
+from eks_cross_account.provider import utc_now
+from eks_cross_account.rules import violations
+from eks_cross_account.sts import verify_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from eks_cross_account.airflow._target import Target
+
+_LOG = logging.getLogger(__name__)
+
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_BUDGET = 10.0  # seconds for the page
+_STEP = 3.0  # seconds for one question
+_QUIET = 600.0  # seconds in which the same page is not printed again
+_DENIAL = re.compile(
+    r'User \\*"(?P<user>[^"\\]*)\\*" cannot (?P<verb>[a-z]+) resource \\*"(?P<resource>[a-z0-9./-]+)\\*" '
+    r'in API group \\*"(?P<group>[a-z0-9.]*)\\*"(?: in the namespace \\*"(?P<namespace>[a-z0-9.-]*)\\*")?'
+)
+_CLIENTS_STATUS = re.compile(r"(?:^|ApiException: |Handshake status )\(?(40[13])\b", re.MULTILINE)
+_OUR_LINE = re.compile(r"\[eks:[a-z-]+\] [^\n]*")
+_MISTAKES = {"arguments", "connection-missing", "region-unknown", "unknown-trigger"}
+_AWS_USER = re.compile(r"User: (arn:[!-~]+) is not authorized")
+_UNREACHABLE = {"MaxRetryError", "NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProtocolError",
+                "ClientConnectorError", "ClientConnectorDNSError", "ServerTimeoutError", "ConnectionTimeoutError",
+                "ServerDisconnectedError"}  # fmt: skip
+_TLS = {"SSLError", "SSLCertVerificationError", "ClientConnectorCertificateError", "ClientConnectorSSLError"}
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What the API server's 403 said that was not allowed; the parts it did not say are empty."""
+
+    user: str = ""
+    verb: str = ""
+    resource: str = ""
+    group: str = ""
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f'"{self.verb} {self.resource}"{where}' if self.verb else "what this task asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that is ours to explain. ``for_good``: a mistake in DAG or connection, which no retry mends."""
+
+    id: str
+    text: str
+    retry: bool
+    for_good: bool = False
+    denial: Denial | None = None
+
+    @property
+    def line(self) -> str:
+        """The exception's first line; alerts carry no more. Printable ASCII."""
+        help_ = "Retrying may help." if self.retry else "Retrying will not help."
+        return _ascii(f"[eks:{self.id}] {self.text.rstrip('.')}. {help_}")
+
+
+class EksFailure(AirflowException):  # type: ignore[misc] # Airflow has no types here
+    """A failure that is named; the task's retries go on."""
+
+
+class EksMistake(AirflowFailException):  # type: ignore[misc] # as above
+    """A mistake in the DAG or the connection: the task's retries would not mend it."""
+
+
+@contextlib.contextmanager
+def named_failures(
+    target_of: Callable[[], Target], access_of: Callable[[], Access | None], *, diagnose: bool, pod: Callable[[], str]
+) -> Iterator[None]:
+    """Errors that come from authentication or authorization leave as ``EksFailure`` or ``EksMistake``.
+
+    ``pod``: says of a pod that was left running that it was. All other errors pass as they are.
+    """
+    try:
+        yield
+    except (EksFailure, EksMistake):
+        raise
+    except Exception as error:
+        failure = failure_of(error, target_of, access_of())
+        if failure is None:
+            raise
+        left = pod()
+        failure = replace(failure, text=f"{failure.text.rstrip('.')}. {left}") if left else failure
+        if diagnose:
+            failure = _explained(failure, access_of())
+        kind = EksMistake if failure.for_good else EksFailure
+        raise kind(failure.line) from error
+
+
+def failure_of(error: BaseException, target_of: Callable[[], Target], access: Access | None) -> Failure | None:
+    """The failure that is somewhere in the chain of causes, deepest knowledge first; None where it is another one's."""
+    mistake = _mistake(target_of)
+    if mistake is not None:
+        return mistake
+    chain = list(links(error))
+    for link in chain:
+        if isinstance(link, EksTokenError):
+            return _of_token_error(link, access)
+    for link in chain:
+        ours = _OUR_LINE.search(str(link))
+        if ours is not None:  # said in the triggerer, and brought here as text
+            return _as_said(ours[0])
+    for link in chain:
+        status = http_status(link)
+        if status == _FORBIDDEN:
+            return _forbidden(_text(link), target_of, access)
+        if status == _UNAUTHORIZED:
+            return _unauthorized(target_of, access)
+    return next((found for link in chain for found in [_unreachable(link, target_of, access)] if found), None)
+
+
+def _mistake(target_of: Callable[[], Target]) -> Failure | None:
+    """Arguments that cannot mean a cluster and a way in: no retry mends them."""
+    try:
+        target_of()
+    except (EksTokenError, ValueError, TypeError) as error:
+        return Failure("arguments", str(error), retry=False, for_good=True)
+    return None
+
+
+def links(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes, once each."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def http_status(error: BaseException) -> int | None:
+    """401 or 403 where a Kubernetes client, or the text of one's error out of a triggerer, says so."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status in {_UNAUTHORIZED, _FORBIDDEN}:
+        return status
+    if status == 0 or isinstance(error, AirflowException):
+        found = _CLIENTS_STATUS.search(f"{getattr(error, 'reason', '') or ''}\n{error}")
+        return int(found[1]) if found else None
+    return None
+
+
+def denial_of(text: str) -> Denial:
+    """What a 403's text says that was denied."""
+    found = _DENIAL.search(text)
+    return Denial(**{name: value or "" for name, value in found.groupdict().items()}) if found else Denial()
+
+
+def _text(error: BaseException) -> str:
+    body = getattr(error, "body", None)
+    return f"{error}\n{body if isinstance(body, str) else ''}"
+
+
+def _as_said(line: str) -> Failure:
+    name, _, text = line.removeprefix("[eks:").partition("] ")
+    retry = "Retrying will not help" not in text
+    for ending in ("Retrying may help.", "Retrying will not help."):
+        text = text.replace(ending, "").strip()
+    return Failure(name, text, retry, for_good=name in _MISTAKES)
+
+
+def _of_token_error(error: EksTokenError, access: Access | None) -> Failure:  # noqa: PLR0911 - one per class
+    """One id per next step."""
+    where = f" ({access.connected.label})" if access is not None else ""
+    if isinstance(error, ConnectionMissingError):
+        return Failure("connection-missing", str(error), retry=False, for_good=True)
+    if isinstance(error, AssumeRoleError):
+        return _assume_role(error, where)
+    if isinstance(error, CredentialsUnavailableError):
+        return Failure("credentials-missing", f"{error}{where}", retry=error.retryable)
+    if isinstance(error, StsUnavailableError):
+        return Failure("sts-unreachable", f"{error}{where}. Route, proxy or VPC endpoint of this machine", retry=True)
+    if isinstance(error, UnknownRegionError):
+        return Failure("region-unknown", str(error), retry=False, for_good=True)
+    if isinstance(error, ClusterError):
+        return _cluster(error, access)
+    if isinstance(error, UnknownTriggerVersionError):
+        return Failure("trigger-version", str(error), retry=False)
+    return Failure("credentials-invalid", f"{error}{where}", retry=error.retryable)
+
+
+def _assume_role(error: AssumeRoleError, where: str) -> Failure:
+    if error.code != "AccessDenied":
+        return Failure("assume-role-refused", f"{error}{where}", retry=error.retryable)
+    caller = _AWS_USER.search(error.aws_message)
+    who = caller[1] if caller else "the caller"
+    sent = "yes" if "external id sent: yes" in str(error) else "no"
+    here = "identity-based policy" in error.aws_message
+    owner = _account(who) if here else _account(error.role_arn)
+    mends = f"policies of the caller, account {owner}" if here else f"trust policy, owner of account {owner}"
+    hop = re.search(r"\((hop [^)]*)\)", str(error))
+    text = (
+        f"{who} may not assume {error.role_arn} ({hop[1] if hop else 'hop'}; external id sent: {sent}). Mend: {mends}"
+    )
+    return Failure("assume-role-denied", text, retry=False)
+
+
+def _cluster(error: ClusterError, access: Access | None) -> Failure:
+    who = f" as {_last_role(access)}" if access is not None else ""
+    if error.code == "ResourceNotFoundException":
+        return Failure("cluster-not-found", f"{error}; asked{who}", retry=False)
+    if error.code == "AccessDeniedException":
+        hint = "allow eks:DescribeCluster, or give cluster_endpoint and cluster_ca"
+        return Failure("describe-cluster-denied", f"{error}{who}. Mend: {hint}", retry=False)
+    if error.retryable:
+        return Failure("eks-unreachable", str(error), retry=True)
+    return Failure("cluster-unusable", str(error), retry=error.retryable)
+
+
+def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None) -> Failure:
+    denial = denial_of(text)
+    who = denial.user or _last_role(access)
+    owner = _account(_last_role(access))
+    mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: a Role and a RoleBinding"
+    line = f"{who} may not {denial} on cluster {target_of().cluster_name} (403).{mends}"
+    return Failure("forbidden", line, retry=False, denial=denial)
+
+
+def _unauthorized(target_of: Callable[[], Target], access: Access | None) -> Failure:
+    who, owner = _last_role(access), _account(_last_role(access))
+    whose = f"owner of account {owner}" if owner else "owner of the cluster"
+    line = f"Cluster {target_of().cluster_name} refused the token of {who}: 401. Mend: {whose}, if STS knows the token"
+    return Failure("unauthorized", f"{line} (no access entry, or one older than the role)", retry=False)
+
+
+def _unreachable(error: BaseException, target_of: Callable[[], Target], access: Access | None) -> Failure | None:
+    kinds = {type(error).__name__, type(getattr(error, "reason", None)).__name__}
+    endpoint = _endpoint(access)
+    if kinds & _TLS:
+        name = target_of().cluster_name
+        text = f"TLS to cluster {name}{endpoint} failed: its certificate is not of the CA that EKS gave"
+        return Failure("tls", text, retry=True)
+    if kinds & _UNREACHABLE:
+        text = f"No connection to cluster {target_of().cluster_name}{endpoint}. Mend: route, security group or proxy"
+        return Failure("unreachable", f"{text}; AWS and the token are fine", retry=True)
+    return None
+
+
+def _endpoint(access: Access | None) -> str:
+    known = access.known_cluster() if access is not None else None
+    return f" at {known.endpoint}" if known is not None else ""
+
+
+def _last_role(access: Access | None) -> str:
+    roles = access.connected.roles if access is not None else ()
+    return roles[-1] if roles else "this machine's own AWS identity"
+
+
+def _account(arn: str) -> str:
+    sections = arn.split(":")
+    return sections[4] if len(sections) > 4 else ""  # noqa: PLR2004 - an ARN's sections
+
+
+def _ascii(text: str) -> str:
+    """One line of printable ASCII, whatever AWS, an API server or a pod's name put into it."""
+    return "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in text.replace("\n", " "))
+
+
+# --- the page
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """What was found out about a cause, and when: for the next thousand tasks that meet it."""
+
+    at: float
+    identity: str
+
+
+_SHOWN: dict[tuple[str, ...], _Explained] = {}
+
+
+def _explained(failure: Failure, access: Access | None) -> Failure:
+    """The failure with what the page found out; the page itself is one log record, if there was none lately."""
+    if access is None:
+        return failure
+    key = (access.connected.target.cluster_name, failure.id, *access.connected.roles)
+    now = time.monotonic()
+    known = _SHOWN.get(key)
+    if known is None or now - known.at >= _QUIET:
+        _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
+        report = page_of(failure, access)
+        known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
+        page = "\n".join(_ascii(line) for line in report.to_text().splitlines())
+        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, page)
+    return _sharpened(failure, known.identity, access)
+
+
+def _sharpened(failure: Failure, identity: str, access: Access) -> Failure:
+    """A 401 of a token that STS knows: the identity is right, and the cluster does not know it."""
+    if failure.id != "unauthorized" or not identity:
+        return failure
+    connected = access.connected
+    owner = _account(identity)
+    text = (
+        f"Cluster {connected.target.cluster_name} ({owner}, {connected.region}) refused {identity}: 401. Its token is "
+        f"valid (STS says so): no access entry, or one older than the role. Mend: owner of account {owner}"
+    )
+    return Failure("not-mapped", text, retry=False)
+
+
+def page_of(failure: Failure, access: Access) -> Report:
+    """The findings that cost nobody a right, most useful first to last in the chain's order."""
+    end = time.monotonic() + _BUDGET
+    connected = access.connected
+    findings = [
+        Finding("connection", "PASS", "inferred", "connection", f"{connected.label}; roles: {_roles(access)}"),
+        *_token_findings(access, end),
+        *_server_findings(failure, access, end),
+        Finding(failure.id, "FAIL", "api-server", "task", failure.text, retry=failure.retry),
+    ]
+    identity = next((dict(finding.evidence) for finding in findings if finding.id == "identity"), None)
+    return Report(
+        connected.target.cluster_name,
+        f"{connected.region} ({connected.region_from})",
+        tuple(_first_fail_last(findings)),
+        identity=identity or None,
+    )
+
+
+def _first_fail_last(findings: list[Finding]) -> Iterator[Finding]:
+    """The failure itself is no root cause where a finding before it is one."""
+    broken = any(finding.state == "FAIL" for finding in findings[:-1])
+    yield from findings[:-1]
+    if not broken:
+        yield findings[-1]
+
+
+def _roles(access: Access) -> str:
+    return " -> ".join(access.connected.roles) or "none"
+
+
+def _token_findings(access: Access, end: float) -> Iterator[Finding]:
+    """Offline rules, then STS's own word, about the token at hand."""
+    token = access.provider.peek()
+    if token is None:
+        yield Finding("token", "SKIP", "token", "token", "there is none: no credentials were had")
+        return
+    connected = access.connected
+    partition = partition_of(connected.region)
+    broken = violations(token.value, now=utc_now(), partition=partition, region=connected.region)
+    if broken:
+        yield Finding(f"token-{broken[0].rule.replace('_', '-')}", "FAIL", "token", "token", broken[0].message)
+        return
+    yield Finding("token", "PASS", "token", "token", "breaks no rule of the verifier")
+    try:
+        with discreet():
+            identity = verify_token(
+                token.value,
+                cluster_name=connected.target.cluster_name,
+                region=connected.region,
+                timeout=_left(end),
+                session=access.session,
+            )
+    except TokenRejectedError as error:
+        yield Finding("token-rejected", "FAIL", "aws", "identity", str(error))
+        return
+    except EksTokenError as error:
+        yield Finding("identity", "UNKNOWN", "aws", "identity", str(error), retry=True)
+        return
+    said = (("arn", identity.arn), ("canonical_arn", identity.canonical_arn))
+    yield Finding("identity", "PASS", "aws", "identity", f"STS says the token is that of {identity.arn}", said)
+    yield from _expected(access, identity.canonical_arn)
+
+
+def _expected(access: Access, canonical_arn: str) -> Iterator[Finding]:
+    """Whether the token is that of the last role; the path of a role's ARN is not in what STS says."""
+    roles = access.connected.roles
+    if roles and roles[-1].rsplit("/", 1)[-1] != canonical_arn.rsplit("/", 1)[-1]:
+        with contextlib.suppress(InvalidArnError):
+            expected = canonicalize(roles[-1])
+            yield Finding("wrong-signer", "FAIL", "aws", "signer", f"expected {expected}, STS says {canonical_arn}")
+
+
+def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[Finding]:
+    """Whom the API server sees, and whether it would allow what it denied."""
+    if failure.id not in {"forbidden", "unauthorized"}:
+        return
+    review = _ask(access, "SelfSubjectReview", {}, end)
+    if isinstance(review, str):
+        yield Finding("api-server", "UNKNOWN", "api-server", "API server", review)
+        return
+    user = (review.get("status") or {}).get("userInfo") or {}
+    groups = ", ".join(map(str, user.get("groups") or [])) or "none"
+    seen = f"sees user {user.get('username')!r}, groups {groups}"
+    yield Finding("api-server", "PASS", "api-server", "API server", seen)
+    if failure.denial is not None and failure.denial.verb:
+        yield from _access_finding(failure.denial, access, end)
+
+
+def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Finding]:
+    resource, _, subresource = denial.resource.partition("/")
+    attributes = {
+        "verb": denial.verb,
+        "resource": resource,
+        "subresource": subresource,
+        "group": denial.group,
+        "namespace": denial.namespace,
+    }
+    spec = {"spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}}}
+    review = _ask(access, "SelfSubjectAccessReview", spec, end)
+    if isinstance(review, str):
+        yield Finding("permission", "UNKNOWN", "api-server", "permission", review)
+        return
+    status = review.get("status") or {}
+    if status.get("allowed"):
+        yield Finding("permission", "WARN", "api-server", "permission", f"{denial} is allowed now: tried too early")
+        return
+    why = f" ({status.get('reason')})" if status.get("reason") else ""
+    yield Finding("not-allowed", "FAIL", "api-server", "permission", f"{denial} is not allowed{why}")
+
+
+def _ask(access: Access, kind: str, body: dict[str, Any], end: float) -> dict[str, Any] | str:
+    """The API server's answer, or why there is none."""
+    try:
+        return review(access, kind, body, timeout=_left(end))
+    except EksTokenError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a diagnosis must not hide the failure that it is about
+        status = getattr(error, "status", None)
+        return f"{kind} was answered {status}" if status else f"{kind} was not answered: {type(error).__name__}"
+
+
+def _left(end: float) -> float:
+    return max(0.1, min(_STEP, end - time.monotonic()))
+
+
+__all__ = [
+    "Denial",
+    "EksFailure",
+    "EksMistake",
+    "Failure",
+    "denial_of",
+    "failure_of",
+    "http_status",
+    "links",
+    "named_failures",
+    "page_of",
+]

@@ -1,0 +1,246 @@
+"""The check as a task: the ladder of ``eks-token-check``, with the connection and the network of a real task."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account.airflow._clients import review
+from eks_cross_account.airflow._connections import (
+    Connected,
+    ConnectionMissingError,
+    ConnectionSession,
+    access_of,
+    base_session,
+    connection_hop,
+    look_up,
+    role_session,
+)
+from eks_cross_account.airflow._discretion import discreet
+from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
+from eks_cross_account.airflow._seams import BaseOperator
+from eks_cross_account.airflow._target import Target, hops_of
+from eks_cross_account.credentials import RoleHop, role_chain
+from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
+from eks_cross_account.errors import EksTokenError, InvalidArnError
+from eks_cross_account.identity import canonicalize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from eks_cross_account.airflow._connections import Access
+
+_LOG = logging.getLogger(__name__)
+_TIMEOUT = 5.0  # seconds, for each answer of the API server
+_RIGHTS = (  # what a pod operator asks for at least (facts/permissions-and-403 2.2)
+    ("create", "pods"),
+    ("get", "pods"),
+    ("list", "pods"),
+    ("delete", "pods"),
+    ("patch", "pods"),
+    ("get", "pods/log"),
+    ("list", "events"),
+    ("watch", "events"),
+)
+
+
+class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
+    """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
+
+    Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
+    needs. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
+    """
+
+    template_fields: Sequence[str] = (
+        "cluster_name",
+        "region",
+        "aws_conn_id",
+        "namespace",
+        "role_arn",
+        "role_hops",
+        "external_id",
+        "session_name",
+        "cluster_endpoint",
+        "cluster_ca",
+    )
+    ui_color = "#d5e8d4"
+
+    def __init__(  # noqa: PLR0913 - how to get in
+        self,
+        *,
+        cluster_name: str,
+        region: str | None = None,
+        aws_conn_id: str | None = "aws_default",
+        namespace: str | None = None,
+        role_arn: str | None = None,
+        role_hops: Iterable[RoleHop | Mapping[str, Any] | str] | None = None,
+        external_id: str | None = None,
+        session_name: str | None = None,
+        cluster_endpoint: str | None = None,
+        cluster_ca: str | None = None,
+        **kwargs: Any,  # noqa: ANN401 - BaseOperator's
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cluster_name = cluster_name
+        self.region = region
+        self.aws_conn_id = aws_conn_id
+        self.namespace = namespace
+        self.role_arn = role_arn
+        self.role_hops = role_hops
+        self.external_id = external_id
+        self.session_name = session_name
+        self.cluster_endpoint = cluster_endpoint
+        self.cluster_ca = cluster_ca
+
+    def execute(self, context: Any) -> str:  # noqa: ANN401 - Airflow's
+        """The verdict, ``healthy``. Raises EksFailure with the first broken link as its first line."""
+        report = self.report()
+        self.log.info("%s", _ascii_page(report))
+        context["ti"].xcom_push(key="report", value=json.loads(report.to_json()))
+        failure = _failure(report)
+        if failure is None:
+            return str(report.verdict)
+        raise (EksMistake if failure.for_good else EksFailure)(failure.line)
+
+    def report(self) -> Report:
+        """All findings. Raises EksTokenError only for arguments that cannot be asked about."""
+        chain = hops_of(self.role_hops) if self.role_hops else None
+        target = Target(
+            cluster_name=self.cluster_name,
+            region=self.region or None,
+            aws_conn_id=self.aws_conn_id or None,
+            hops=role_chain(self.role_arn or None, self.external_id or None, self.session_name or None, chain),
+            cluster_endpoint=self.cluster_endpoint or None,
+            cluster_ca=self.cluster_ca or None,
+        )
+        return report_of(target, namespace=self.namespace or None)
+
+
+def report_of(target: Target, *, namespace: str | None = None) -> Report:
+    """The report on the way that a task with this target would go; in a task, or where Airflow can be asked."""
+    try:
+        connected = look_up(target)
+    except ConnectionMissingError as error:
+        remedy = Remedy("define the connection in a place that workers and triggerers see, or mend its id")
+        missing = Finding("connection-missing", "FAIL", "inferred", "connection", str(error), remedy=remedy)
+        return Report(target.cluster_name, target.region or "unknown", (missing,))
+    named = Finding("connection", "PASS", "inferred", "connection", connected.label)
+    with discreet():
+        asked = _ask_aws(connected)
+    report = replace(asked, findings=(named, *asked.findings))
+    if report.root_cause is not None or report.confirmed:
+        return report
+    return _with_server(report, access_of(connected), namespace)
+
+
+def _ask_aws(connected: Connected) -> Report:
+    """Credentials, hops, cluster, token, identity; the connection's own role as the first hop, where it can be one."""
+    own = connection_hop(connected.wrapper)
+    session = base_session if own is not None or not connected.wrapper.role_arn else role_session
+    hops = (*((own,) if own is not None else ()), *connected.hops)
+    credentials = cache(lambda: session(connected).get_credentials())
+    try:
+        return diagnose(
+            cluster_name=connected.target.cluster_name,
+            region=connected.region,
+            role_hops=hops,
+            session=ConnectionSession(connected, credentials),
+        )
+    except EksTokenError as error:  # the connection's own session could not be made
+        broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
+        return Report(connected.target.cluster_name, f"{connected.region} ({connected.region_from})", (broken,))
+
+
+def _with_server(report: Report, access: Access, namespace: str | None) -> Report:
+    """What the API server says, in the place of what the report could not know."""
+    kept = tuple(finding for finding in report.findings if finding.id != "api-server")
+    try:
+        answer = review(access, "SelfSubjectReview", {}, timeout=_TIMEOUT)
+    except Exception as error:  # noqa: BLE001 - any client's error is a finding here
+        return replace(report, findings=(*kept, _unanswered(error)))
+    user = (answer.get("status") or {}).get("userInfo") or {}
+    groups = ", ".join(map(str, user.get("groups") or [])) or "none"
+    seen = f"sees user {user.get('username')!r}, groups {groups}"
+    named = Finding("api-server", "PASS", "api-server", "API server", seen)
+    rights = tuple(_rights(access, namespace)) if namespace else ()
+    return replace(report, findings=(*kept, named, *rights), confirmed=_is_same(user, report.identity or {}))
+
+
+def _is_same(user: dict[str, Any], identity: dict[str, str]) -> bool:
+    """Whether the user that the API server names is the identity that STS named; EKS says it in ``extra``."""
+    extra = user.get("extra") or {}
+    said = [str(value) for values in extra.values() for value in (values if isinstance(values, list) else [values])]
+    if said:
+        return identity.get("canonical_arn") in {_canonical(value) for value in said}
+    return bool(user.get("username")) and user.get("username") != "system:anonymous"
+
+
+def _canonical(arn: str) -> str:
+    try:
+        return canonicalize(arn)
+    except InvalidArnError:  # another of the extra values
+        return ""
+
+
+def _unanswered(error: Exception) -> Finding:
+    status = getattr(error, "status", None)
+    if status == 401:  # noqa: PLR2004 - HTTP
+        text = "refused the token (401), which STS knows: no access entry for this role, or one older than the role"
+        remedy = Remedy("ask the cluster's owner for an access entry for the role above")
+        return Finding("not-mapped", "FAIL", "api-server", "API server", text, remedy=remedy)
+    if status:
+        return Finding("api-server", "UNKNOWN", "api-server", "API server", f"answered {status}")
+    text = f"was not reached: {type(error).__name__}"
+    remedy = Remedy("a private endpoint needs a route from here, and 443 in the cluster's security group")
+    return Finding("unreachable", "FAIL", "api-server", "API server", text, remedy=remedy, retry=True)
+
+
+def _rights(access: Access, namespace: str) -> Iterator[Finding]:
+    """One finding for all rights of a pod operator; which are missing is its evidence."""
+    missing: list[str] = []
+    for verb, resource in _RIGHTS:
+        name, _, subresource = resource.partition("/")
+        wanted = {"namespace": namespace, "verb": verb, "resource": name, "subresource": subresource}
+        spec = {"spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}}}
+        try:
+            answer = review(access, "SelfSubjectAccessReview", spec, timeout=_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - as above
+            text = f"could not be asked for: {type(error).__name__}"
+            yield Finding("permissions", "UNKNOWN", "api-server", "permissions", text)
+            return
+        if not (answer.get("status") or {}).get("allowed"):
+            missing.append(f"{verb} {resource}")
+    if not missing:
+        text = f"all {len(_RIGHTS)} of a pod operator in namespace {namespace}"
+        yield Finding("permissions", "PASS", "api-server", "permissions", text)
+        return
+    needed = [right for right in missing if "events" not in right]
+    state: Any = "FAIL" if needed else "WARN"  # events only lose lines in the log, but for provider 10.7 to 10.21
+    text = f"missing in namespace {namespace}: {', '.join(missing)}"
+    remedy = Remedy("a Role with these rights, and a RoleBinding to a group of the user above")
+    yield Finding("forbidden", state, "api-server", "permissions", text, remedy=remedy)
+
+
+def _failure(report: Report) -> Failure | None:
+    """What the task fails with; only ``healthy`` is a success."""
+    if report.verdict == "healthy":
+        return None
+    order = ("FAIL", "UNKNOWN", "WARN", "SKIP")
+    found = next((finding for state in order for finding in report.findings if finding.state == state), None)
+    if found is None:
+        return Failure("unknown", f"cluster {report.cluster_name}: nothing could be checked", retry=True)
+    owner = f" Mend: account {found.owner}." if found.owner else ""
+    text = f"Cluster {report.cluster_name}: {found.title}: {found.summary.rstrip('.')}.{owner}"
+    for_good = found.id == "connection-missing"
+    return Failure(found.id, text, retry=found.retry or found.state == "UNKNOWN", for_good=for_good)
+
+
+def _ascii_page(report: Report) -> str:
+    lines = report.to_text().splitlines()
+    return "\n".join("".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in line) for line in lines)
+
+
+__all__ = ["EksTokenCheckOperator", "report_of"]

@@ -1,0 +1,122 @@
+"""The trigger: the provider's own, whose client is ours. Its row holds names only, never a secret."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from eks_cross_account.airflow._clients import AsyncEksKubernetesHook
+from eks_cross_account.airflow._seams import EksPodOperator, KubernetesPodTrigger
+from eks_cross_account.airflow._target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+_DEFERRED = "deferred"
+_EKS_POD_TRIGGER_KEYS = ("eks_cluster_name", "aws_conn_id", "region")
+
+
+class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # Airflow has no types here
+    """KubernetesPodTrigger with ``eks``: cluster, region, connection id and role hops, as a mapping with ``v`` 1.
+
+    All other arguments are the parent's, whatever its release has.
+    """
+
+    def __init__(self, *, eks: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
+        super().__init__(**kwargs)
+        self._fired = False
+        self.eks: dict[str, Any] = dict(eks)
+        self._target = Target.from_dict(eks)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The parent's arguments, and ``eks`` as it came: a key of a newer release survives."""
+        _, kwargs = super().serialize()
+        return f"{CrossAccountEksPodTrigger.__module__}.{CrossAccountEksPodTrigger.__qualname__}", {
+            **kwargs,
+            "eks": self.eks,
+        }
+
+    @cached_property
+    def hook(self) -> AsyncEksKubernetesHook:
+        """The provider's async hook with our client; one for the life of the trigger."""
+        return AsyncEksKubernetesHook(target=self._target, conn_id=self.kubernetes_conn_id, in_cluster=False)
+
+    async def run(self) -> AsyncIterator[Any]:
+        """As the parent."""
+        async with contextlib.aclosing(super().run()) as events:
+            async for event in events:
+                self._fired = True
+                yield event
+
+    async def cleanup(self) -> None:
+        """Delete the pod of a task that was killed while deferred, where the parent does not (8.0 to 10.13).
+
+        Not when the trigger had its event, nor when the task is still deferred: then only this triggerer ends.
+        """
+        await super().cleanup()
+        if self._fired or "cleanup" in vars(KubernetesPodTrigger):
+            return
+        try:
+            if await _is_still_deferred(self.task_instance):
+                return
+            self.log.info("The task was ended while deferred: deleting pod %s", self.pod_name)
+            await self.hook.delete_pod(name=self.pod_name, namespace=self.pod_namespace)
+        except Exception:  # Airflow drops what cleanup raises, so it is said here
+            self.log.exception("Pod %s in namespace %s may have been left", self.pod_name, self.pod_namespace)
+
+    def _get_async_hook(self) -> AsyncEksKubernetesHook:
+        """How cncf-kubernetes up to 9 asks for it."""
+        return self.hook
+
+
+async def _is_still_deferred(task_instance: Any) -> bool:  # noqa: ANN401 - Airflow's, by line
+    """Whether the task waits for its trigger; asked of Airflow in the one thread that may."""
+    if hasattr(task_instance, "refresh_from_db"):  # Airflow 2
+        await sync_to_async(task_instance.refresh_from_db)()
+        return str(task_instance.state) == _DEFERRED
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - from Airflow 3 on
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=task_instance.map_index,
+    )
+    found = list((states.get(task_instance.run_id) or {}).values())
+    return not found or str(getattr(found[0], "value", found[0])) == _DEFERRED  # not known: nothing is deleted for it
+
+
+def ours_instead_of(trigger: Any, target: Target) -> CrossAccountEksPodTrigger:  # noqa: ANN401 - any trigger
+    """The same watch over the same pod as our trigger. Raises TypeError for a trigger class that is not known.
+
+    Without what belongs to the authentication that ours replaces: kubeconfig and the connection's extras may hold keys.
+    """
+    if type(trigger) is CrossAccountEksPodTrigger:
+        return trigger
+    known = {KubernetesPodTrigger: (), _eks_pod_trigger(): _EKS_POD_TRIGGER_KEYS}
+    if type(trigger) not in known:
+        kind = f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+        raise TypeError(
+            f"[eks:unknown-trigger] this task defers with {kind}, which is not the trigger of KubernetesPodOperator: "
+            "watched by it the pod would be asked for with another identity. Set deferrable=False, or tell us of it"
+        )
+    _, kwargs = trigger.serialize()
+    for name in known[type(trigger)]:
+        kwargs.pop(name, None)
+    for name in ("config_dict", "config_file", "cluster_context"):
+        if name in kwargs:
+            kwargs[name] = None
+    if kwargs.get("connection_extras") is not None:
+        kwargs["connection_extras"] = {}
+    return CrossAccountEksPodTrigger(eks=target.to_dict(), **kwargs)
+
+
+def _eks_pod_trigger() -> Any:  # noqa: ANN401 - the provider's, from 9.25 on
+    """EksPodTrigger where there is one: an operator of one's own may make it."""
+    import sys  # noqa: PLC0415 - only while deferring
+
+    module = sys.modules.get("airflow.providers.amazon.aws.triggers.eks")
+    return getattr(module, "EksPodTrigger", EksPodOperator)  # an operator is no trigger: never equal

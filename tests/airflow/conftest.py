@@ -1,0 +1,83 @@
+"""Airflow in a folder of its own, made once per session; nothing here is collected where Airflow is not installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest_settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+INSTALLED = any(dist.name == "apache-airflow" for dist in importlib.metadata.distributions())
+collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
+
+if INSTALLED:
+    _HOME = Path(tempfile.mkdtemp(prefix="eks-airflow-"))
+    os.environ.update(SETTINGS, AIRFLOW_HOME=str(_HOME))  # read by Airflow when it is imported, here and in children
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import eks_cross_account.airflow.check
+        import eks_cross_account.airflow.dags
+        import eks_cross_account.airflow.hooks
+        import eks_cross_account.airflow.operators  # noqa: F401 - imported here, where warnings are no errors
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.airflow)
+            item.add_marker(pytest.mark.filterwarnings("default"))  # Airflow's own, on every line others
+            item.add_marker(pytest.mark.timeout(240))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def airflow_home() -> Iterator[Path]:
+    yield _HOME
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def database(airflow_home: Path) -> Path:
+    """A migrated database, to be copied by each test that runs a DAG."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "airflow", "db", "migrate"],
+        env={**environ, **SETTINGS, "AIRFLOW_HOME": str(airflow_home)},
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
+    return airflow_home / "airflow.db"
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_before() -> Iterator[None]:
+    """What is said once per process is said once per test."""
+    from eks_cross_account.airflow import _connections, _failures  # noqa: PLC0415 - not without Airflow
+
+    _connections._SAID.clear()
+    _failures._SHOWN.clear()
+    yield
+    _connections._ACCESSES.clear()
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Define an Airflow connection by its JSON, as AIRFLOW_CONN_X does."""
+    import json  # noqa: PLC0415
+
+    def define(conn_id: str, **fields: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "aws", **fields}))
+
+    return define

@@ -1,0 +1,127 @@
+"""A stand: the sandbox's AWS, one cluster with an API server, and DAGs that run in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from conftest_settings import SETTINGS
+from kubeapi import KubeApi
+
+from eks_cross_account.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
+EXECUTION = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
+CONNECTION = {"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}}
+_RUNNER = """
+import logging, sys, warnings
+warnings.simplefilter("ignore")
+from datetime import datetime, timezone
+try:
+    from airflow.sdk import DAG
+except ImportError:
+    from airflow.models.dag import DAG
+with DAG("d", start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), schedule=None, catchup=False) as dag:
+{task}
+if __name__ == "__main__":
+    run = dag.test()
+    ti = run.get_task_instances()[0]
+    print("STATE", run.state.value if hasattr(run.state, "value") else run.state, "TRY", ti.state)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    state: str
+    output: str
+
+    def says(self, text: str) -> bool:
+        """Whether the output has it, wherever a console broke the line."""
+        return "".join(text.split()) in "".join(self.output.split())
+
+
+class Stand:
+    """``sandbox`` and ``api``; the role of account B is mapped, the execution role of account A is not."""
+
+    def __init__(self, folder: Path, database: Path) -> None:
+        self._folder = folder
+        self._database = database
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.sandbox = self._stack.enter_context(Sandbox())
+        (self._folder / "ca").mkdir()
+        self.api = self._stack.enter_context(KubeApi(self._folder / "ca", self.sandbox))
+        self.api.mapped = {ROLE}
+        self.cluster = self.sandbox.add_cluster("analytics")
+        self.cluster.endpoint = self.api.endpoint
+        self.cluster.certificate_authority = self.api.authority.base64_pem
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def environ(self, connections: Mapping[str, Any]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AIRFLOW_CONN_"))}
+        named = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()}
+        source = str(Path(__file__).parents[2] / "src")
+        return {**kept, **SETTINGS, **self.sandbox.environ, **named, "PYTHONPATH": source, "HOME": str(self._folder),
+                "AIRFLOW_HOME": str(self._folder / "home")}  # fmt: skip
+
+    def run(
+        self, task: str, *, connections: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Run:
+        """Run a DAG with this task (Python, a DAG is open) to its end by dag.test()."""
+        home = self._folder / "home"
+        home.mkdir(exist_ok=True)
+        shutil.copy(self._database, home / "airflow.db")
+        (home / "dags").mkdir(exist_ok=True)
+        file = home / "dags" / "d.py"
+        indented = "\n".join(f"    {line}" for line in task.strip().splitlines())
+        file.write_text(_RUNNER.replace("{task}", indented))
+        chosen = {"cluster_connection": CONNECTION} if connections is None else connections
+        done = subprocess.run(
+            [sys.executable, str(file)],
+            env={**self.environ(chosen), **(environ or {})},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)  # Airflow 3.0 colours and wraps what it says
+        state = next(
+            (line.split()[1] for line in output.splitlines() if line.startswith("STATE")), f"rc={done.returncode}"
+        )
+        return Run(state, output)
+
+    @property
+    def home(self) -> Path:
+        """Airflow's folder."""
+        return self._folder / "home"
+
+    @property
+    def aws(self) -> list[str]:
+        """What was asked of AWS, in order."""
+        return [request.operation for request in self.sandbox.requests]
+
+
+def operator(name: str = "CrossAccountEksPodOperator", **arguments: Any) -> str:
+    """The line of a DAG file that makes the operator."""
+    annotations = {f"test/{key}": str(arguments.pop(key)) for key in ("life", "exit", "lines") if key in arguments}
+    given: dict[str, Any] = {
+        "task_id": "t", "cluster_name": "analytics", "region": "eu-west-1", "aws_conn_id": "cluster_connection",
+        "namespace": "data", "pod_name": "report", "image": "busybox", "annotations": annotations,
+        "on_finish_action": "delete_pod", "startup_check_interval_seconds": 1, **arguments,
+    }  # fmt: skip
+    return f"from eks_cross_account.airflow import {name}\n{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"

@@ -1,0 +1,379 @@
+"""From an Airflow connection to a token, by the provider's real code, at the sandbox's STS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eks_cross_account import RoleHop, verify_token
+from eks_cross_account.airflow import CrossAccountEksHook, _connections
+from eks_cross_account.airflow._connections import ConnectionMissingError, access_of, look_up
+from eks_cross_account.airflow._seams import base_aws
+from eks_cross_account.airflow._target import Target
+from eks_cross_account.errors import AssumeRoleError, CredentialsError, UnknownRegionError
+from eks_cross_account.sandbox import trust_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from eks_cross_account.sandbox import Sandbox
+
+A, B = "111111111111", "222222222222"
+EXECUTION = f"arn:aws:iam::{A}:role/service-role/mwaa-exec"
+ROLE = f"arn:aws:iam::{B}:role/cross-account-role"
+ADMIN = f"arn:aws:iam::{B}:role/cluster-admin"
+SESSION = f"arn:aws:sts::{B}:assumed-role/cross-account-role/"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One form of the connection: its fields, and whose the token must be."""
+
+    arn: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    aws: tuple[str, ...] = ("sts:AssumeRole",)
+
+
+def signer(target: Target) -> str:
+    token = access_of(look_up(target)).provider.get_token()
+    return verify_token(token.value, cluster_name="analytics", region="eu-west-1").arn
+
+
+def target(**given: Any) -> Target:
+    return Target(**{"cluster_name": "analytics", "aws_conn_id": "c", "region": "eu-west-1", **given})
+
+
+def by_role(sandbox: Sandbox, folder: Path) -> Way:
+    return Way(SESSION + "airflow_c", {"extra": {"role_arn": ROLE}})
+
+
+def by_role_with_its_options(sandbox: Sandbox, folder: Path) -> Way:
+    arn = f"arn:aws:iam::{B}:role/team/external"
+    sandbox.add_role(arn, trust=trust_policy(EXECUTION, external_id="partner-7"))
+    options = {"ExternalId": "partner-7", "RoleSessionName": "mine", "DurationSeconds": 900}
+    return Way(
+        f"arn:aws:sts::{B}:assumed-role/external/mine", {"extra": {"role_arn": arn, "assume_role_kwargs": options}}
+    )
+
+
+def by_legacy_external_id(sandbox: Sandbox, folder: Path) -> Way:
+    arn = f"arn:aws:iam::{B}:role/external"
+    sandbox.add_role(arn, trust=trust_policy(EXECUTION, external_id="partner-7"))
+    return Way(
+        f"arn:aws:sts::{B}:assumed-role/external/airflow_c", {"extra": {"role_arn": arn, "external_id": "partner-7"}}
+    )
+
+
+def by_login(sandbox: Sandbox, folder: Path) -> Way:
+    user = sandbox.add_user(f"arn:aws:iam::{A}:user/robot")
+    return Way(f"arn:aws:iam::{A}:user/robot", {"login": user.access_key, "password": user.secret_key}, ())
+
+
+def by_keys_in_extra(sandbox: Sandbox, folder: Path) -> Way:
+    keys = sandbox.issue_session(ROLE, "given")
+    named = {
+        "aws_access_key_id": keys.access_key,
+        "aws_secret_access_key": keys.secret_key,
+        "aws_session_token": keys.token,
+    }
+    return Way(SESSION + "given", {"extra": named}, ())
+
+
+def by_profile(sandbox: Sandbox, folder: Path) -> Way:
+    keys = sandbox.issue_session(EXECUTION, "profile")
+    (folder / "no-aws-credentials").write_text(
+        f"[team]\naws_access_key_id={keys.access_key}\naws_secret_access_key={keys.secret_key}\n"
+        f"aws_session_token={keys.token}\n"
+    )
+    return Way(SESSION + "airflow_c", {"extra": {"profile_name": "team", "role_arn": ROLE}})
+
+
+def by_web_identity(sandbox: Sandbox, folder: Path) -> Way:
+    arn, provider = f"arn:aws:iam::{B}:role/web", f"arn:aws:iam::{B}:oidc-provider/issuer.example"
+    condition = {"StringEquals": {"issuer.example:sub": "me", "issuer.example:aud": "sts.amazonaws.com"}}
+    statement = {"Effect": "Allow", "Principal": {"Federated": provider}, "Action": "sts:AssumeRoleWithWebIdentity",
+                 "Condition": condition}  # fmt: skip
+    sandbox.add_role(arn, trust={"Version": "2012-10-17", "Statement": [statement]})
+    now = int(datetime.now(UTC).timestamp())
+    claims = {"iss": "https://issuer.example", "sub": "me", "aud": "sts.amazonaws.com", "exp": now + 600, "iat": now}
+    parts = ({"alg": "RS256"}, claims, "signature")
+    jwt = ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    (folder / "jwt").write_text(jwt)
+    extra = {"role_arn": arn, "assume_role_method": "assume_role_with_web_identity",
+             "assume_role_with_web_identity_federation": "file",
+             "assume_role_with_web_identity_token_file": str(folder / "jwt")}  # fmt: skip
+    return Way(f"arn:aws:sts::{B}:assumed-role/web/", {"extra": extra}, ("sts:AssumeRoleWithWebIdentity",))
+
+
+def by_endpoint_of_its_own(sandbox: Sandbox, folder: Path) -> Way:
+    service = {"sts": {"endpoint_url": sandbox.endpoint_url}}
+    return Way(SESSION + "airflow_c", {"extra": {"role_arn": ROLE, "service_config": service}})
+
+
+def by_config_and_verify(sandbox: Sandbox, folder: Path) -> Way:
+    extra = {"role_arn": ROLE, "config_kwargs": {"retries": {"mode": "standard"}}, "verify": sandbox.ca_bundle}
+    return Way(SESSION + "airflow_c", {"extra": extra})
+
+
+WAYS = [by_role, by_role_with_its_options, by_legacy_external_id, by_login, by_keys_in_extra, by_profile,
+        by_web_identity, by_endpoint_of_its_own, by_config_and_verify]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_the_token_is_that_of_the_connection(
+    eks_sandbox: Sandbox, connection: Any, tmp_path: Path, way: Callable[[Sandbox, Path], Way]
+) -> None:
+    expected = way(eks_sandbox, tmp_path)
+    connection("c", **expected.fields)
+
+    arn = signer(target())
+
+    assert arn.startswith(expected.arn)
+    assert tuple(request.operation for request in eks_sandbox.requests[:-1]) == expected.aws
+
+
+def test_a_session_factory_of_ones_own_is_used(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = eks_sandbox.issue_session(ROLE, "factory")
+
+    class Factory(base_aws.BaseSessionFactory):  # type: ignore[misc]
+        def create_session(self, deferrable: bool = False) -> Any:  # noqa: FBT001, FBT002, ARG002 - the provider's
+            import boto3  # noqa: PLC0415
+
+            return boto3.Session(keys.access_key, keys.secret_key, keys.token, region_name=self.region_name)
+
+    monkeypatch.setattr(base_aws, "SessionFactory", Factory)
+    connection("c", extra={"role_arn": ROLE})
+
+    assert signer(target()) == SESSION + "factory"
+
+
+def test_a_legacy_external_id_is_warned_of_once(
+    eks_sandbox: Sandbox, connection: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection("c", **by_legacy_external_id(eks_sandbox, tmp_path).fields)
+
+    with caplog.at_level(logging.WARNING, _connections.__name__):
+        look_up(target())
+        look_up(target())
+
+    said = [record.getMessage() for record in caplog.records if "external_id" in record.getMessage()]
+    assert len([text for text in said if "is sent" in text]) <= 1  # amazon 8 says it in its own words
+
+
+def test_a_connection_that_is_not_defined_signs_nothing(eks_sandbox: Sandbox) -> None:
+    with pytest.raises(ConnectionMissingError, match="Airflow connection 'not_there' was not found here") as missing:
+        look_up(target(aws_conn_id="not_there"))
+
+    assert missing.value.conn_id == "not_there"
+    assert eks_sandbox.requests == []
+
+
+def test_no_connection_is_the_default_chain_on_purpose(eks_sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, _connections.__name__):
+        arn = signer(target(aws_conn_id=None))
+
+    assert arn == f"arn:aws:sts::{A}:assumed-role/mwaa-exec/AmazonMWAA-prod"
+    assert not [record for record in caplog.records if record.name == _connections.__name__]
+
+
+def test_aws_default_that_is_not_defined_is_the_default_chain_and_named_once(
+    eks_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, _connections.__name__):
+        for cluster in ("analytics", "other"):
+            access_of(look_up(target(aws_conn_id="aws_default", cluster_name=cluster))).provider.get_token()
+
+    said = [record.getMessage() for record in caplog.records if record.name == _connections.__name__]
+    assert said == [
+        "connection aws_default is not defined, so AWS's default chain is used: "
+        f"arn:aws:sts::{A}:assumed-role/mwaa-exec/AmazonMWAA-prod"
+    ]
+
+
+def test_a_defined_connection_that_fails_is_never_replaced(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"role_arn": f"arn:aws:iam::{B}:role/no-such-role"})
+
+    with pytest.raises(AssumeRoleError, match="no-such-role") as refused:
+        signer(target())
+
+    assert refused.value.code == "AccessDenied"
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole"]
+
+
+def test_a_profile_that_is_not_there_is_named(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"profile_name": "nobody"})
+
+    with pytest.raises(CredentialsError, match="nobody"):
+        signer(target())
+
+
+def test_hops_come_after_the_connections_role(eks_sandbox: Sandbox, connection: Any) -> None:
+    last = f"arn:aws:iam::{B}:role/last"
+    eks_sandbox.add_role(last, trust=trust_policy(ADMIN))
+    eks_sandbox._world.roles[ADMIN].allow = ("sts:AssumeRole",)
+    connection("c", extra={"role_arn": ADMIN})
+
+    arn = signer(target(hops=(RoleHop(last),)))
+
+    assert arn == f"arn:aws:sts::{B}:assumed-role/last/airflow_c"
+    assert [request.operation for request in eks_sandbox.requests[:-1]] == ["sts:AssumeRole", "sts:AssumeRole"]
+
+
+def test_a_hop_into_the_role_one_already_is_is_skipped_and_said_once(
+    eks_sandbox: Sandbox, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection("c", extra={"role_arn": ROLE})
+
+    with caplog.at_level(logging.INFO, _connections.__name__):
+        signer(target(hops=(RoleHop(ROLE),)))
+        look_up(target(hops=(RoleHop(ROLE),)))
+
+    assert [request.operation for request in eks_sandbox.requests[:-1]] == ["sts:AssumeRole"]
+    said = [record for record in caplog.records if "is the role of connection" in record.getMessage()]
+    assert len(said) == 1
+
+
+def test_cluster_and_token_cost_one_assume_role_and_one_describe_cluster(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+
+    for _ in range(3):
+        assert access.cluster().name == "analytics"
+        access.provider.get_token()
+
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+
+
+def test_a_thousand_coroutines_cost_one_assume_role_and_one_describe_cluster(
+    eks_sandbox: Sandbox, connection: Any
+) -> None:
+    connection("c", extra={"role_arn": ROLE})
+
+    async def task() -> None:
+        access = access_of(await _connections.alook_up(target()))
+        await access.acluster()
+        await access.provider.aget_token()
+
+    async def all_of_them() -> None:
+        held = access_of(await _connections.alook_up(target()))
+        await asyncio.gather(*(task() for _ in range(1000)))
+        del held
+
+    asyncio.run(all_of_them())
+
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+
+
+def test_a_connection_whose_secret_changed_is_another_one(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", login="AKIAAAAAAAAAAAAAAAAA", password="one")
+    before = access_of(look_up(target()))
+    same = access_of(look_up(target()))
+    connection("c", login="AKIAAAAAAAAAAAAAAAAA", password="two")
+    after = access_of(look_up(target()))
+
+    assert same is before
+    assert after is not before
+
+
+@pytest.mark.parametrize(
+    ("argument", "extra", "environ", "expected"),
+    [
+        ("eu-central-1", {"region_name": "eu-west-2"}, "eu-west-1", ("eu-central-1", "argument")),
+        (None, {"region_name": "eu-west-2"}, "eu-west-1", ("eu-west-2", "connection c")),
+        (None, {}, "eu-west-1", ("eu-west-1", "environment")),
+    ],
+)
+def test_the_region_is_the_arguments_then_the_connections_then_the_environments(
+    connection: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    argument: str | None,
+    extra: dict[str, Any],
+    environ: str,
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setenv("AWS_REGION", environ)
+    connection("c", extra=extra)
+
+    connected = look_up(target(region=argument))
+
+    assert (connected.region, connected.region_from) == expected
+    assert connected.sts_region == environ  # AssumeRole goes to the caller's own region
+
+
+def test_sts_is_asked_in_the_partition_of_the_cluster(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    connection("c", extra={"region_name": "cn-north-1"})
+
+    assert look_up(target(region=None)).sts_region == "cn-north-1"
+
+
+def test_no_region_anywhere_is_an_error(connection: Any) -> None:
+    connection("c", extra={})
+
+    with pytest.raises(UnknownRegionError, match="no region"):
+        look_up(target(region=None))
+
+
+def test_assume_role_goes_to_regional_sts_on_every_botocore(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"role_arn": ROLE})
+
+    signer(target())
+
+    assert {request.host for request in eks_sandbox.requests} == {"sts.eu-west-1.amazonaws.com"}
+
+
+def test_no_key_or_token_is_logged_at_debug(
+    eks_sandbox: Sandbox, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = f"arn:aws:iam::{B}:role/last"
+    eks_sandbox.add_role(last, trust=trust_policy(ADMIN), allow=["eks:DescribeCluster"])
+    eks_sandbox._world.roles[ADMIN].allow = ("sts:AssumeRole",)
+    connection("c", extra={"role_arn": ADMIN})
+    hook = CrossAccountEksHook("c", cluster_name="analytics", region="eu-west-1", role_arn=last)
+
+    with caplog.at_level(logging.DEBUG):
+        token = hook.get_token()
+        hook._access.cluster()
+        hook.test_connection()
+
+    secrets = {key.secret_key for key in eks_sandbox._world.keys.values()}
+    secrets |= {key.session_token or "-" for key in eks_sandbox._world.keys.values()} | {token.value, "X-Amz-Signature"}
+    text = "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records)
+    assert not [secret for secret in secrets if len(secret) > 1 and secret in text]
+
+
+def test_cluster_data_is_asked_for_again_after_a_quarter_of_an_hour_or_a_tls_failure(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+    access.cluster()
+    access.forget_cluster()
+    access.cluster()
+    later = datetime.now(UTC) + timedelta(minutes=15, seconds=1)
+    monkeypatch.setattr(_connections, "utc_now", lambda: later)
+
+    access.cluster()
+
+    operations = [request.operation for request in eks_sandbox.requests]
+    assert operations.count("eks:DescribeCluster") == 3
+    assert operations.count("sts:AssumeRole") == 1
+
+
+def test_an_endpoint_by_hand_asks_no_eks(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"role_arn": ROLE})
+
+    access = access_of(look_up(target(cluster_endpoint="https://example.com", cluster_ca="Q0E=")))
+
+    assert access.cluster().endpoint == "https://example.com"
+    assert eks_sandbox.requests == []
