@@ -29,7 +29,7 @@ from eks_cross_account.errors import EksTokenError, InvalidArnError
 from eks_cross_account.identity import canonicalize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from eks_cross_account.airflow._connections import Access
 
@@ -119,10 +119,15 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         return report_of(target, namespace=self.namespace or None)
 
 
-def report_of(target: Target, *, namespace: str | None = None) -> Report:
-    """The report on the way that a task with this target would go; in a task, or where Airflow can be asked."""
+def report_of(
+    target: Target, *, namespace: str | None = None, get_connection: Callable[[str], Any] | None = None
+) -> Report:
+    """The report on the way that a task with this target would go; in a task, or where Airflow can be asked.
+
+    ``get_connection``: as ``look_up`` has it.
+    """
     try:
-        connected = look_up(target)
+        connected = look_up(target, get_connection=get_connection)
     except ConnectionMissingError as error:
         remedy = Remedy("define the connection in a place that workers and triggerers see, or mend its id")
         missing = Finding("connection-missing", "FAIL", "inferred", "connection", str(error), remedy=remedy)
@@ -130,7 +135,8 @@ def report_of(target: Target, *, namespace: str | None = None) -> Report:
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
         asked = _ask_aws(connected)
-    report = replace(asked, findings=(named, *asked.findings))
+    where = f"{connected.region} ({connected.region_from})"
+    report = replace(asked, region=where, findings=(named, *asked.findings))
     if report.root_cause is not None or report.confirmed:
         return report
     return _with_server(report, access_of(connected), namespace)
