@@ -122,9 +122,12 @@ class Connected:
         return (*own, *(hop.role_arn for hop in self.hops))
 
 
-def look_up(target: Target) -> Connected:
-    """Ask Airflow for the connection. Raises ConnectionMissingError, UnknownRegionError; what the provider refuses."""
-    connection = _connection(target.aws_conn_id)
+def look_up(target: Target, *, get_connection: Callable[[str], Any] | None = None) -> Connected:
+    """Ask Airflow for the connection. Raises ConnectionMissingError, UnknownRegionError; what the provider refuses.
+
+    ``get_connection``: whom to ask; a task asks BaseHook.
+    """
+    connection = _connection(target.aws_conn_id, get_connection or BaseHook.get_connection)
     wrapper = AwsConnectionWrapper(conn=connection)
     _take_legacy_external_id(wrapper)
     region, region_from = _region(target, wrapper)
@@ -147,11 +150,11 @@ async def alook_up(target: Target) -> Connected:
     return found
 
 
-def _connection(conn_id: str | None) -> Any:  # noqa: ANN401 - airflow.models.Connection or airflow.sdk's
+def _connection(conn_id: str | None, get_connection: Callable[[str], Any]) -> Any:  # noqa: ANN401 - of either Airflow
     if not conn_id:
         return None
     try:
-        return BaseHook.get_connection(conn_id)
+        return get_connection(conn_id)
     except AirflowNotFoundException:
         if conn_id == DEFAULT_CONNECTION:
             return None
@@ -498,9 +501,9 @@ class Access:
 
     def known_cluster(self) -> Cluster | None:
         """The cluster, where nobody needs to be asked."""
-        target = self.connected.target
-        if target.cluster_endpoint and target.cluster_ca:
-            return Cluster(target.cluster_name, target.cluster_endpoint, target.cluster_ca)
+        given = self.connected.target.cluster
+        if given is not None:
+            return given
         described = self._described
         if described is None or utc_now() - described[1] >= _CLUSTER_LIFE or not described[0].endpoint:
             return None

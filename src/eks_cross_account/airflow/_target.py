@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account.cluster import Cluster
 from eks_cross_account.credentials import RoleHop
 from eks_cross_account.errors import CredentialsError, EksTokenError, printable
 from eks_cross_account.token import check_cluster_name
@@ -43,6 +44,13 @@ class Target:
         check_cluster_name(self.cluster_name)
         if bool(self.cluster_endpoint) != bool(self.cluster_ca):
             raise CredentialsError("cluster_endpoint and cluster_ca belong together: give both or neither")
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The cluster, where endpoint and CA are given."""
+        if not self.cluster_endpoint or not self.cluster_ca:
+            return None
+        return Cluster(self.cluster_name, self.cluster_endpoint, self.cluster_ca)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; what is not set is left out."""

@@ -25,11 +25,10 @@ from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, hops_of
 from eks_cross_account.credentials import RoleHop, role_chain
 from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
-from eks_cross_account.errors import EksTokenError, InvalidArnError
-from eks_cross_account.identity import canonicalize
+from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from eks_cross_account.airflow._connections import Access
 
@@ -119,10 +118,15 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         return report_of(target, namespace=self.namespace or None)
 
 
-def report_of(target: Target, *, namespace: str | None = None) -> Report:
-    """The report on the way that a task with this target would go; in a task, or where Airflow can be asked."""
+def report_of(
+    target: Target, *, namespace: str | None = None, get_connection: Callable[[str], Any] | None = None
+) -> Report:
+    """The report on the way that a task with this target would go; in a task, or where Airflow can be asked.
+
+    ``get_connection``: as ``look_up`` has it.
+    """
     try:
-        connected = look_up(target)
+        connected = look_up(target, get_connection=get_connection)
     except ConnectionMissingError as error:
         remedy = Remedy("define the connection in a place that workers and triggerers see, or mend its id")
         missing = Finding("connection-missing", "FAIL", "inferred", "connection", str(error), remedy=remedy)
@@ -130,9 +134,8 @@ def report_of(target: Target, *, namespace: str | None = None) -> Report:
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
         asked = _ask_aws(connected)
-    report = replace(asked, findings=(named, *asked.findings))
-    if report.root_cause is None and not report.confirmed:
-        report = _with_server(report, access_of(connected))
+    where = f"{connected.region} ({connected.region_from})"
+    report = replace(asked, region=where, findings=(named, *asked.findings))
     if namespace is None or report.root_cause is not None:
         return report
     return replace(report, findings=(*report.findings, *_rights(access_of(connected), namespace)))
@@ -150,53 +153,11 @@ def _ask_aws(connected: Connected) -> Report:
             region=connected.region,
             role_hops=hops,
             session=ConnectionSession(connected, credentials),
+            cluster=connected.target.cluster,
         )
     except EksTokenError as error:  # the connection's own session could not be made
         broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
         return Report(connected.target.cluster_name, f"{connected.region} ({connected.region_from})", (broken,))
-
-
-def _with_server(report: Report, access: Access) -> Report:
-    """What the API server says, in the place of what the report could not know."""
-    kept = tuple(finding for finding in report.findings if finding.id != "api-server")
-    try:
-        answer = review(access, "SelfSubjectReview", {}, timeout=_TIMEOUT)
-    except Exception as error:  # noqa: BLE001 - any client's error is a finding here
-        return replace(report, findings=(*kept, _unanswered(error)))
-    user = (answer.get("status") or {}).get("userInfo") or {}
-    groups = ", ".join(map(str, user.get("groups") or [])) or "none"
-    seen = f"sees user {user.get('username')!r}, groups {groups}"
-    named = Finding("api-server", "PASS", "api-server", "API server", seen)
-    return replace(report, findings=(*kept, named), confirmed=_is_same(user, report.identity or {}))
-
-
-def _is_same(user: dict[str, Any], identity: dict[str, str]) -> bool:
-    """Whether the user that the API server names is the identity that STS named; EKS says it in ``extra``."""
-    extra = user.get("extra") or {}
-    said = [str(value) for values in extra.values() for value in (values if isinstance(values, list) else [values])]
-    if said:
-        return identity.get("canonical_arn") in {_canonical(value) for value in said}
-    return bool(user.get("username")) and user.get("username") != "system:anonymous"
-
-
-def _canonical(arn: str) -> str:
-    try:
-        return canonicalize(arn)
-    except InvalidArnError:  # another of the extra values
-        return ""
-
-
-def _unanswered(error: Exception) -> Finding:
-    status = getattr(error, "status", None)
-    if status == 401:  # noqa: PLR2004 - HTTP
-        text = "refused the token (401), which STS knows: no access entry for this role, or one older than the role"
-        remedy = Remedy("ask the cluster's owner for an access entry for the role above")
-        return Finding("not-mapped", "FAIL", "api-server", "API server", text, remedy=remedy)
-    if status:
-        return Finding("api-server", "UNKNOWN", "api-server", "API server", f"answered {status}")
-    text = f"was not reached: {type(error).__name__}"
-    remedy = Remedy("a private endpoint needs a route from here, and 443 in the cluster's security group")
-    return Finding("unreachable", "FAIL", "api-server", "API server", text, remedy=remedy, retry=True)
 
 
 def _rights(access: Access, namespace: str) -> Iterator[Finding]:

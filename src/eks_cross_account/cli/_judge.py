@@ -19,23 +19,35 @@ from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
 if TYPE_CHECKING:
     import argparse
 
+    from eks_cross_account.diagnosis import Report
+
 _SCHEMA = "eks-token-check/1"
 _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
 
 
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
-    from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only for this command
-
-    hops = role_hops(options)
     try:
-        report = diagnose(
-            cluster_name=options.cluster_name, region=options.region, role_hops=hops, profile=options.profile
-        )
+        report = _report(options)
     except UnknownRegionError as error:  # none given and none configured
         raise UsageError(str(error)) from None
     sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
     return report.exit_code
+
+
+def _report(options: argparse.Namespace) -> Report:
+    if options.airflow_conn_id is not None:
+        from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
+
+        return _airflow.report(options)
+    from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only for this command
+
+    return diagnose(
+        cluster_name=options.cluster_name,
+        region=options.region,
+        role_hops=role_hops(options),
+        profile=options.profile,
+    )
 
 
 def decode(options: argparse.Namespace) -> int:

@@ -103,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_cluster(check, required=True)
     _add_credentials(check)
+    check.add_argument(
+        "--airflow-conn-id", metavar="ID", help="the credentials of this Airflow connection, as a task would have them"
+    )
     _add_output(check)
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
