@@ -137,6 +137,8 @@ def operator(name: str = "CrossAccountEksPodOperator", **arguments: Any) -> str:
         "namespace": "data", "pod_name": "report", "image": "busybox", "annotations": annotations,
         "on_finish_action": "delete_pod", "startup_check_interval_seconds": 1, **arguments,
     }  # fmt: skip
+    if version("apache-airflow-providers-cncf-kubernetes").startswith("7."):  # 7.13 has it, 7.6 has not
+        given.pop("startup_check_interval_seconds", None)
     return f"from eks_cross_account.airflow import {name}\n{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
 
