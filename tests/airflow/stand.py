@@ -1,4 +1,4 @@
-"""A stand: the sandbox's AWS, one cluster with an API server, and DAGs that run in a process of their own."""
+"""A stand: the sandbox, its cluster with it, and DAGs that run in a process of their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from conftest_settings import SETTINGS
-from kubeapi import KubeApi
 
+from eks_cross_account.cluster import Cluster
+from eks_cross_account.kubernetes import api_client
+from eks_cross_account.provider import TokenProvider
 from eks_cross_account.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from eks_cross_account.sandbox import KubernetesRequest
+
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
+ADMIN = "arn:aws:iam::222222222222:role/cluster-admin"
 EXECUTION = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
 CONNECTION = {"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}}
 _AIRFLOW_2 = version("apache-airflow").startswith("2.")
@@ -61,8 +66,38 @@ class Run:
         return "".join(text.split()) in "".join(self.output.split())
 
 
+def refuse_once(sandbox: Sandbox) -> None:
+    """The next request of a cluster is answered 401, as the API server does it."""
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "Unauthorized",
+              "reason": "Unauthorized", "code": 401}  # fmt: skip
+    sandbox.respond("kubernetes:*", 401, json.dumps(status), content_type="application/json", times=1)
+
+
+def admin(sandbox: Sandbox) -> Any:
+    """CoreV1Api of the cluster's admin, who asks AWS nothing; ``seen`` leaves his requests out."""
+    import kubernetes.client  # noqa: PLC0415 - after Airflow's settings are made
+
+    keys, cluster = sandbox.issue_session(ADMIN, "admin"), sandbox.cluster()
+    provider = TokenProvider(lambda: keys, cluster_name=cluster.name, region=sandbox.region)
+    described = Cluster(cluster.name, cluster.endpoint, cluster.certificate_authority)
+    configuration = kubernetes.client.Configuration()
+    configuration.no_proxy, configuration.proxy = "127.0.0.1", None
+    return kubernetes.client.CoreV1Api(api_client(provider, described, configuration=configuration))
+
+
+def seen(sandbox: Sandbox, verb: str = "", resource: str = "") -> list[KubernetesRequest]:
+    """What the clusters were asked by all but the admin; of this verb and resource."""
+    return [
+        request
+        for request in tuple(sandbox.kubernetes_requests)
+        if verb in {"", request.verb}
+        and resource in {"", request.resource}
+        and "/cluster-admin/" not in request.user.get("username", "")
+    ]
+
+
 class Stand:
-    """``sandbox`` and ``api``; the role of account B is mapped, the execution role of account A is not."""
+    """``sandbox``; the role of account B is mapped, the execution role of account A is not."""
 
     def __init__(self, folder: Path, database: Path) -> None:
         self._folder = folder
@@ -71,12 +106,6 @@ class Stand:
 
     def __enter__(self) -> Self:
         self.sandbox = self._stack.enter_context(Sandbox())
-        (self._folder / "ca").mkdir()
-        self.api = self._stack.enter_context(KubeApi(self._folder / "ca", self.sandbox))
-        self.api.mapped = {ROLE}
-        self.cluster = self.sandbox.add_cluster("analytics")
-        self.cluster.endpoint = self.api.endpoint
-        self.cluster.certificate_authority = self.api.authority.base64_pem
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,10 +157,32 @@ class Stand:
         """What was asked of AWS, in order."""
         return [request.operation for request in self.sandbox.requests]
 
+    def seen(self, verb: str = "", resource: str = "") -> list[KubernetesRequest]:
+        """As the function of this name."""
+        return seen(self.sandbox, verb, resource)
+
+    @property
+    def created(self) -> int:
+        """How many pods were."""
+        return sum(request.code == 201 for request in self.seen("create", "pods"))
+
+    @property
+    def deleted(self) -> list[str]:
+        """The names of the pods that were, in order."""
+        return [request.name for request in self.seen("delete", "pods") if request.code == 200]
+
+    @property
+    def left(self) -> list[str]:
+        """The names of the pods that are there, and not on their way out."""
+        pods = admin(self.sandbox).list_namespaced_pod("data").items
+        return [pod.metadata.name for pod in pods if pod.metadata.deletion_timestamp is None]
+
 
 def operator(name: str = "CrossAccountEksPodOperator", **arguments: Any) -> str:
     """The line of a DAG file that makes the operator."""
-    annotations = {f"test/{key}": str(arguments.pop(key)) for key in ("life", "exit", "lines") if key in arguments}
+    short = {"life": "run-seconds", "exit": "exit-code", "lines": "log-lines"}
+    told = {"lines": 3, **{key: arguments.pop(key) for key in short if key in arguments}}
+    annotations = {f"eks-sandbox/{short[key]}": str(value) for key, value in told.items()}
     given: dict[str, Any] = {
         "task_id": "t", "cluster_name": "analytics", "region": "eu-west-1", "aws_conn_id": "cluster_connection",
         "namespace": "data", "pod_name": "report", "image": "busybox", "annotations": annotations,

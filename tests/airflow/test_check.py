@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kubeapi import KubeApi
+from stand import ROLE
 
 from eks_cross_account.airflow import CrossAccountEksHook, EksTokenCheckOperator
 from eks_cross_account.airflow._failures import EksFailure, EksMistake
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eks_cross_account.sandbox import Sandbox
-
-ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 
 
 class Pushed:
@@ -33,14 +31,9 @@ class Pushed:
 
 
 @pytest.fixture
-def api(eks_sandbox: Sandbox, tmp_path: Path, connection: Any) -> Iterator[KubeApi]:
-    (tmp_path / "ca").mkdir()
-    with KubeApi(tmp_path / "ca", eks_sandbox) as started:
-        started.mapped = {ROLE}
-        cluster = eks_sandbox.add_cluster("analytics")
-        cluster.endpoint, cluster.certificate_authority = started.endpoint, started.authority.base64_pem
-        connection("c", extra={"role_arn": ROLE})
-        yield started
+def sandbox(eks_sandbox: Sandbox, connection: Any) -> Sandbox:
+    connection("c", extra={"role_arn": ROLE})
+    return eks_sandbox
 
 
 def check(**given: Any) -> EksTokenCheckOperator:
@@ -53,7 +46,7 @@ def run(operator: EksTokenCheckOperator, pushed: Pushed) -> str:
     return getattr(execute, "__wrapped__", execute)(operator, {"ti": pushed})
 
 
-def test_all_is_well_where_the_api_server_names_the_tokens_identity(api: KubeApi) -> None:
+def test_all_is_well_where_the_api_server_names_the_tokens_identity(sandbox: Sandbox) -> None:
     pushed = Pushed()
 
     verdict = run(check(namespace="data"), pushed)
@@ -68,25 +61,25 @@ def test_all_is_well_where_the_api_server_names_the_tokens_identity(api: KubeApi
     assert json.dumps(report)
 
 
-def no_such_role(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
+def no_such_role(sandbox: Sandbox) -> dict[str, Any]:
     return {"role_arn": "arn:aws:iam::222222222222:role/other"}
 
 
-def not_mapped(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
-    api.mapped = set()
+def not_mapped(sandbox: Sandbox) -> dict[str, Any]:
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
     return {}
 
 
-def no_such_cluster(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
+def no_such_cluster(sandbox: Sandbox) -> dict[str, Any]:
     return {"cluster_name": "other"}
 
 
-def no_log(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
-    api.denied = {("get", "pods/log")}
+def no_log(sandbox: Sandbox) -> dict[str, Any]:
+    sandbox.deny("kubernetes:get pods/log", principal_arn=ROLE)
     return {"namespace": "data"}
 
 
-def no_connection(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
+def no_connection(sandbox: Sandbox) -> dict[str, Any]:
     return {"aws_conn_id": "not_there"}
 
 
@@ -101,22 +94,18 @@ def no_connection(api: KubeApi, sandbox: Sandbox) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_the_task_fails_with_the_first_broken_link(
-    api: KubeApi,
-    eks_sandbox: Sandbox,
-    broken: Callable[[KubeApi, Sandbox], dict[str, Any]],
-    line: str,
-    kind: type[Exception],
+    sandbox: Sandbox, broken: Callable[[Sandbox], dict[str, Any]], line: str, kind: type[Exception]
 ) -> None:
     pushed = Pushed()
 
     with pytest.raises(kind) as failed:
-        run(check(**broken(api, eks_sandbox)), pushed)
+        run(check(**broken(sandbox)), pushed)
 
     assert str(failed.value).startswith(line)
     assert pushed.values["report"]["verdict"] == "broken"
 
 
-def test_the_hook_gives_token_and_client(api: KubeApi) -> None:
+def test_the_hook_gives_token_and_client(sandbox: Sandbox) -> None:
     hook = CrossAccountEksHook("c", cluster_name="analytics", region="eu-west-1")
 
     pods = hook.core_v1.list_namespaced_pod("data").items
@@ -135,12 +124,13 @@ def test_the_hook_gives_token_and_client(api: KubeApi) -> None:
 @pytest.mark.parametrize(
     ("given", "mapped", "text"),
     [
-        ({"aws_conn_id": "not_there"}, {ROLE}, "[eks:connection-missing] Airflow connection 'not_there' was not found"),
-        ({}, set(), f"[eks:unauthorized] Cluster analytics refused the token of {ROLE}: 401"),
+        ({"aws_conn_id": "not_there"}, True, "[eks:connection-missing] Airflow connection 'not_there' was not found"),
+        ({}, False, f"[eks:unauthorized] Cluster analytics refused the token of {ROLE}: 401"),
     ],
 )
-def test_testing_the_hook_says_what_is_broken(api: KubeApi, given: Any, mapped: Any, text: str) -> None:
-    api.mapped = mapped
+def test_testing_the_hook_says_what_is_broken(sandbox: Sandbox, given: Any, mapped: Any, text: str) -> None:
+    if not mapped:
+        sandbox.remove_access_entry(sandbox.cluster(), ROLE)
     hook = CrossAccountEksHook(**{"aws_conn_id": "c", "cluster_name": "analytics", "region": "eu-west-1", **given})
 
     well, said = hook.test_connection()
@@ -149,11 +139,11 @@ def test_testing_the_hook_says_what_is_broken(api: KubeApi, given: Any, mapped: 
     assert said.startswith(text)
 
 
-def test_a_failed_call_leaves_no_token_in_the_variables_of_its_frames(api: KubeApi) -> None:
+def test_a_failed_call_leaves_no_token_in_the_variables_of_its_frames(sandbox: Sandbox) -> None:
     import traceback  # noqa: PLC0415
 
     hook = CrossAccountEksHook("c", cluster_name="analytics", region="eu-west-1")
-    api.denied = {("list", "pods")}
+    sandbox.deny("kubernetes:list pods", principal_arn=ROLE)
 
     with pytest.raises(Exception, match="Forbidden") as failed:
         hook.core_v1.list_namespaced_pod("data")

@@ -1,4 +1,4 @@
-"""The trigger in a loop of its own, with the parent's real code, against the sandbox's AWS and an API server."""
+"""The trigger in a loop of its own, with the parent's real code, against the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
-from kubeapi import KubeApi, Pod
+from stand import ROLE, admin, refuse_once, seen
 
 from eks_cross_account.airflow import CrossAccountEksPodTrigger
 from eks_cross_account.airflow._target import Target
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     from eks_cross_account.sandbox import Sandbox
 
-ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 NEWER = hasattr(KubernetesPodTrigger, "on_kill") and "on_kill" in vars(KubernetesPodTrigger)
 
 
 @pytest.fixture
-def api(eks_sandbox: Sandbox, tmp_path: Path, connection: Any) -> Iterator[KubeApi]:
-    (tmp_path / "ca").mkdir()
-    with KubeApi(tmp_path / "ca", eks_sandbox) as started:
-        started.mapped = {ROLE}
-        cluster = eks_sandbox.add_cluster("analytics")
-        cluster.endpoint, cluster.certificate_authority = started.endpoint, started.authority.base64_pem
-        connection("c", extra={"role_arn": ROLE})
-        yield started
+def sandbox(eks_sandbox: Sandbox, connection: Any) -> Sandbox:
+    connection("c", extra={"role_arn": ROLE})
+    return eks_sandbox
 
 
-def a_pod(api: KubeApi, name: str, *, life: float = 0.3) -> None:
-    metadata = {"name": name, "namespace": "data", "annotations": {"test/life": str(life)}}
-    spec = {"containers": [{"name": "base", "image": "busybox"}]}
-    api.pods[name] = Pod({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+def add_pods(sandbox: Sandbox, *names: str, life: float = 0.3) -> None:
+    cluster = admin(sandbox)
+    for name in names:
+        metadata = {"name": name, "namespace": "data", "annotations": {"eks-sandbox/run-seconds": str(life)}}
+        spec = {"containers": [{"name": "base", "image": "busybox"}]}
+        cluster.create_namespaced_pod("data", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def deleted(sandbox: Sandbox) -> list[str]:
+    return [request.name for request in seen(sandbox, "delete", "pods") if request.code == 200]
 
 
 def trigger(name: str = "report-1", **arguments: Any) -> CrossAccountEksPodTrigger:
@@ -68,11 +68,11 @@ class TaskInstance:
         self.state = self._after
 
 
-async def cancelled(of: CrossAccountEksPodTrigger, api: KubeApi, *, state: str) -> None:
+async def cancelled(of: CrossAccountEksPodTrigger, sandbox: Sandbox, *, state: str) -> None:
     """As the triggerer does when somebody marks the task: cancel run(), then on_kill() or cleanup()."""
     of.task_instance = TaskInstance(state)
     running = asyncio.create_task(first_event(of))
-    while not api.calls("get", "pods"):  # noqa: ASYNC110 - the server runs in a thread
+    while not seen(sandbox, "get", "pods"):  # noqa: ASYNC110 - the server runs in a thread
         await asyncio.sleep(0.02)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -83,63 +83,62 @@ async def cancelled(of: CrossAccountEksPodTrigger, api: KubeApi, *, state: str) 
         await of.cleanup()
 
 
-def test_it_watches_a_pod_to_its_end(api: KubeApi, eks_sandbox: Sandbox) -> None:
-    a_pod(api, "report-1")
+def test_it_watches_a_pod_to_its_end(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
 
     event = asyncio.run(first_event(trigger()))
 
     assert (event["status"], event["name"], event["namespace"]) == ("success", "report-1", "data")
-    assert {seen.status for seen in api.seen} == {200}
-    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+    assert {request.code for request in seen(sandbox)} == {200}
+    assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
 
 
-def test_a_hundred_pods_cost_one_assume_role(api: KubeApi, eks_sandbox: Sandbox) -> None:
+def test_a_hundred_pods_cost_one_assume_role(sandbox: Sandbox) -> None:
     async def all_of_them() -> list[Any]:
         return await asyncio.gather(*(first_event(trigger(f"p{number}")) for number in range(100)))
 
-    for number in range(100):
-        a_pod(api, f"p{number}")
+    add_pods(sandbox, *(f"p{number}" for number in range(100)))
 
     events = asyncio.run(all_of_them())
 
     assert {event["status"] for event in events} == {"success"}
-    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+    assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
 
 
-def test_a_401_costs_one_new_token(api: KubeApi) -> None:
-    a_pod(api, "report-1")
-    api.refusals = 1
+def test_a_401_costs_one_new_token(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
+    refuse_once(sandbox)
 
     event = asyncio.run(first_event(trigger()))
 
     assert event["status"] == "success"
-    assert [seen.status for seen in api.seen].count(401) == 1
+    assert [request.code for request in seen(sandbox)].count(401) == 1
 
 
 @pytest.mark.skipif(
     "CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()"
 )
-def test_killing_a_deferred_task_deletes_its_pod(api: KubeApi) -> None:
-    a_pod(api, "report-1", life=60)
+def test_killing_a_deferred_task_deletes_its_pod(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1", life=60)
 
-    asyncio.run(cancelled(trigger(), api, state="failed"))
+    asyncio.run(cancelled(trigger(), sandbox, state="failed"))
 
-    assert api.deleted == ["report-1"]
+    assert deleted(sandbox) == ["report-1"]
 
 
 @pytest.mark.skipif(
     "CancelledError" in KubernetesPodTrigger.run.__code__.co_names, reason="the parent deletes it in run()"
 )
-def test_the_end_of_a_triggerer_deletes_no_pod(api: KubeApi) -> None:
-    a_pod(api, "report-1", life=60)
+def test_the_end_of_a_triggerer_deletes_no_pod(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1", life=60)
 
-    asyncio.run(cancelled(trigger(), api, state="deferred"))
+    asyncio.run(cancelled(trigger(), sandbox, state="deferred"))
 
-    assert api.deleted == []
+    assert deleted(sandbox) == []
 
 
-def test_after_its_event_no_pod_is_deleted(api: KubeApi) -> None:
-    a_pod(api, "report-1")
+def test_after_its_event_no_pod_is_deleted(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
 
     async def to_the_end() -> None:
         watching = trigger()
@@ -149,23 +148,23 @@ def test_after_its_event_no_pod_is_deleted(api: KubeApi) -> None:
 
     asyncio.run(to_the_end())
 
-    assert api.deleted == []
+    assert deleted(sandbox) == []
 
 
-def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(api: KubeApi) -> None:
-    a_pod(api, "report-1")
+def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
 
     event = asyncio.run(first_event(trigger(aws_conn_id="not_there")))
 
     assert event["status"] == "error"
     assert "Airflow connection 'not_there' was not found here" in event["message"]
-    assert api.seen == []
+    assert seen(sandbox) == []
 
 
 def test_no_secret_is_in_row_event_or_log_at_debug(
-    api: KubeApi, eks_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    a_pod(api, "report-1")
+    add_pods(sandbox, "report-1")
     watching = trigger()
 
     with caplog.at_level(logging.DEBUG):
@@ -173,18 +172,18 @@ def test_no_secret_is_in_row_event_or_log_at_debug(
 
     text = "\n".join([repr(watching.serialize()), json.dumps(event, default=str), repr(vars(watching)),
                       *(f"{record.getMessage()} {record.args}" for record in caplog.records)])  # fmt: skip
-    secrets = [key.secret_key for key in eks_sandbox._world.keys.values()] + ["k8s-aws-v1.", "X-Amz-Signature"]
-    secrets += [key.session_token for key in eks_sandbox._world.keys.values() if key.session_token]
+    secrets = [key.secret_key for key in sandbox._world.keys.values()] + ["k8s-aws-v1.", "X-Amz-Signature"]
+    secrets += [key.session_token for key in sandbox._world.keys.values() if key.session_token]
     assert not [secret for secret in secrets if secret in text]
 
 
-def test_a_token_is_renewed_while_the_trigger_runs(api: KubeApi, eks_sandbox: Sandbox) -> None:
-    eks_sandbox._world.roles[ROLE].life = timedelta(seconds=6)  # a tenth of it is the margin: a busy machine needs that
-    a_pod(api, "report-1", life=10)
+def test_a_token_is_renewed_while_the_trigger_runs(sandbox: Sandbox) -> None:
+    sandbox._world.roles[ROLE].life = timedelta(seconds=6)  # a tenth of it is the margin: a busy machine needs that
+    add_pods(sandbox, "report-1", life=10)
 
     event = asyncio.run(first_event(trigger()))
 
     assert event["status"] == "success"
-    assert {seen.status for seen in api.seen} == {200}
-    assert len({seen.authorization for seen in api.seen}) > 1
-    assert eks_sandbox.requests[-1].operation == "sts:AssumeRole"
+    assert {request.code for request in seen(sandbox)} == {200}
+    assert len({request.user["extra"]["accessKeyId"][0] for request in seen(sandbox)}) > 1
+    assert sandbox.requests[-1].operation == "sts:AssumeRole"
