@@ -528,3 +528,22 @@ def test_a_reader_that_goes_away_ends_in_no_traceback() -> None:
     done = subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True, check=False)  # noqa: S607
 
     assert "Traceback" not in done.stderr
+
+
+# --- check --airflow-conn-id; with Airflow: tests/airflow/test_command.py
+
+
+def test_an_airflow_connection_needs_an_airflow(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "airflow", None)
+
+    ran = run("check", "--cluster-name", "analytics", "--airflow-conn-id", "c")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("eks-token-check: --airflow-conn-id needs Airflow where this command is installed: ")
+
+
+def test_an_airflow_connection_and_a_profile_are_two_places(run: Any) -> None:
+    ran = run("check", "--cluster-name", "analytics", "--airflow-conn-id", "c", "--profile", "p")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "eks-token-check: --profile and --airflow-conn-id are two places for credentials: give one\n"

@@ -6,6 +6,7 @@ connection is asked for as the server does, which looks into the metadata databa
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ def report(options: argparse.Namespace) -> Report:
             from eks_cross_account.airflow.check import report_of  # noqa: PLC0415 - as above
         except ImportError as error:
             raise UsageError(f"--airflow-conn-id needs Airflow where this command is installed: {error}") from None
+        atexit.register(_leave_stdout)  # before what Airflow has registered, which logs at DEBUG
         target = Target(
             cluster_name=options.cluster_name,
             region=options.region,
@@ -37,3 +39,8 @@ def report(options: argparse.Namespace) -> Report:
             hops=role_hops(options),
         )
         return report_of(target, get_connection=Connection.get_connection_from_secrets)
+
+
+def _leave_stdout() -> None:
+    """From here on the process has given its answer: what is still printed goes to stderr."""
+    sys.stdout = sys.stderr
