@@ -18,6 +18,8 @@ from conftest_settings import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from line import Line
+
 HERE = Path(__file__).parent
 INSTALLED = any(dist.name == "apache-airflow" for dist in importlib.metadata.distributions())
 collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
@@ -59,6 +61,21 @@ def database(airflow_home: Path) -> Path:
         timeout=200,
     )
     return airflow_home / "airflow.db"
+
+
+@pytest.fixture(scope="session")
+def started_line(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Line]:
+    from line import Line  # noqa: PLC0415 - as below
+
+    with Line(tmp_path_factory.mktemp("line"), database) as started:
+        yield started
+
+
+@pytest.fixture
+def line(started_line: Line) -> Line:
+    """One process for the whole session that runs the DAGs of line_dag.py; nothing is left of the case before."""
+    started_line.forget()
+    return started_line
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "xcom": {"do_xcom_push": True, "annotations": {"eks-sandbox/xcom": '{"rows": 7}'}},
     "unauthorized": {},
     "missing": {},
+    "log": {"annotations": {"eks-sandbox/log-lines": "2000", "eks-sandbox/run-seconds": "3"}},
     "denied": {"annotations": {"eks-sandbox/run-seconds": "120"}},
 }
 TOKENS: list[Any] = []  # as many as were minted

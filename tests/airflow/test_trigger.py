@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ import pytest
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from stand import ROLE, admin, refuse_once, seen
 
-from eks_cross_account.airflow import CrossAccountEksPodTrigger
+from eks_cross_account import RoleHop
+from eks_cross_account.airflow import CrossAccountEksPodTrigger, _connections
 from eks_cross_account.airflow._target import Target
+from eks_cross_account.sandbox import trust_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +45,18 @@ def deleted(sandbox: Sandbox) -> list[str]:
     return [request.name for request in seen(sandbox, "delete", "pods") if request.code == 200]
 
 
+def add_second_role(sandbox: Sandbox) -> str:
+    """A role that the connection's role may assume, with an access entry like its own."""
+    arn = "arn:aws:iam::222222222222:role/team"
+    sandbox.add_role(arn, trust=trust_policy(ROLE), allow=["eks:DescribeCluster"])
+    sandbox._world.roles[ROLE].allow = (*sandbox._world.roles[ROLE].allow, "sts:AssumeRole")
+    sandbox.add_access_entry(sandbox.cluster(), arn, groups=["airflow-workers"])
+    return arn
+
+
 def trigger(name: str = "report-1", **arguments: Any) -> CrossAccountEksPodTrigger:
-    eks = Target("analytics", region="eu-west-1", aws_conn_id=arguments.pop("aws_conn_id", "c")).to_dict()
+    conn_id, hops = arguments.pop("aws_conn_id", "c"), arguments.pop("hops", ())
+    eks = Target("analytics", region="eu-west-1", aws_conn_id=conn_id, hops=hops).to_dict()
     given = {"pod_name": name, "pod_namespace": "data", "trigger_start_time": datetime.now(UTC),
              "base_container_name": "base", "poll_interval": 0.1, "startup_check_interval": 1}  # fmt: skip
     return CrossAccountEksPodTrigger(eks=eks, **{**given, **arguments})
@@ -93,16 +106,29 @@ def test_it_watches_a_pod_to_its_end(sandbox: Sandbox) -> None:
     assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
 
 
-def test_a_hundred_pods_cost_one_assume_role(sandbox: Sandbox) -> None:
-    async def all_of_them() -> list[Any]:
-        return await asyncio.gather(*(first_event(trigger(f"p{number}")) for number in range(100)))
+async def all_of_them(triggers: list[CrossAccountEksPodTrigger]) -> list[Any]:
+    return await asyncio.gather(*(first_event(one) for one in triggers))
 
-    add_pods(sandbox, *(f"p{number}" for number in range(100)))
 
-    events = asyncio.run(all_of_them())
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_many_pods_cost_one_assume_role_per_hop(sandbox: Sandbox, count: int) -> None:
+    names = [f"p{number}" for number in range(count)]
+    team = add_second_role(sandbox)
+    add_pods(sandbox, *names, life=1)
+
+    started = time.thread_time()
+    events = asyncio.run(all_of_them([trigger(name, hops=(RoleHop(team),), poll_interval=1) for name in names]))
+    spent = time.thread_time() - started
 
     assert {event["status"] for event in events} == {"success"}
-    assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+    assert [request.operation for request in sandbox.requests] == [
+        "sts:AssumeRole",
+        "sts:AssumeRole",
+        "eks:DescribeCluster",
+    ]
+    assert {request.code for request in seen(sandbox)} == {200}
+    print(f"{count} pods: {spent / count * 1000:.1f} ms of the loop's own time for each")
+    assert spent / count < 0.1
 
 
 def test_a_401_costs_one_new_token(sandbox: Sandbox) -> None:
@@ -177,13 +203,44 @@ def test_no_secret_is_in_row_event_or_log_at_debug(
     assert not [secret for secret in secrets if secret in text]
 
 
-def test_a_token_is_renewed_while_the_trigger_runs(sandbox: Sandbox) -> None:
-    sandbox._world.roles[ROLE].life = timedelta(seconds=6)  # a tenth of it is the margin: a busy machine needs that
-    add_pods(sandbox, "report-1", life=10)
+def test_tokens_are_renewed_once_for_all_triggers(sandbox: Sandbox) -> None:
+    team = add_second_role(sandbox)
+    for arn in (ROLE, team):
+        sandbox._world.roles[arn].life = timedelta(seconds=6)  # a tenth is the margin: a busy machine needs that
+    names = [f"p{number}" for number in range(20)]
+    add_pods(sandbox, *names, life=10)
 
-    event = asyncio.run(first_event(trigger()))
+    events = asyncio.run(all_of_them([trigger(name, hops=(RoleHop(team),), poll_interval=0.5) for name in names]))
 
-    assert event["status"] == "success"
+    assert {event["status"] for event in events} == {"success"}
     assert {request.code for request in seen(sandbox)} == {200}
-    assert len({request.user["extra"]["accessKeyId"][0] for request in seen(sandbox)}) > 1
-    assert sandbox.requests[-1].operation == "sts:AssumeRole"
+    used = {request.user["extra"]["accessKeyId"][0] for request in seen(sandbox)}
+    assert len(used) > 1
+    assumed = [request.caller.split("/")[-2] for request in sandbox.requests if request.operation == "sts:AssumeRole"]
+    assert assumed == ["mwaa-exec", "cross-account-role"] * len(used)  # each hop once per refresh
+    assert [request.operation for request in sandbox.requests].count("eks:DescribeCluster") == 1
+
+
+def test_a_row_of_a_later_release_is_watched(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
+    path, kwargs = trigger(hops=(RoleHop(add_second_role(sandbox)),)).serialize()
+    kwargs["eks"] |= {"later": {"key": 1}, "hops": [{**hop, "later": [1]} for hop in kwargs["eks"]["hops"]]}
+
+    event = asyncio.run(first_event(CrossAccountEksPodTrigger(**kwargs)))
+
+    assert path == "eks_cross_account.airflow.triggers.CrossAccountEksPodTrigger"
+    assert event["status"] == "success"
+
+
+def test_a_row_is_enough_on_another_machine(sandbox: Sandbox) -> None:
+    add_pods(sandbox, "report-1")
+    _, kwargs = trigger().serialize()
+    row = json.dumps({name: value for name, value in kwargs.items() if name != "trigger_start_time"})
+    for _ in range(2):  # a triggerer, and the one after it: nothing is left of the first
+        _connections._ACCESSES.clear()
+        again = CrossAccountEksPodTrigger(trigger_start_time=kwargs["trigger_start_time"], **json.loads(row))
+
+        event = asyncio.run(first_event(again))
+
+        assert event["status"] == "success"
+    assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"] * 2
