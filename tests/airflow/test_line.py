@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+from line import CANNOT_DEFER
 from stand import ROLE, refuse_once
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from eks_cross_account.sandbox import KubernetesRequest
 
-CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
 MINTED = ["sts:AssumeRole", "eks:DescribeCluster"]
 
 
