@@ -353,3 +353,13 @@ def test_the_provider_says_what_it_is() -> None:
 def test_the_public_names_can_be_had() -> None:
     for name in eks_cross_account.airflow.__all__:
         assert getattr(eks_cross_account.airflow, name).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("rendered", "on"),
+    [(True, True), (False, False), ("True", True), ("False", False), ("no", False), ("0", False), ("", False)],
+)
+def test_diagnosis_can_be_switched_by_a_template(rendered: Any, on: Any) -> None:
+    from eks_cross_account.airflow.operators import _is_on  # noqa: PLC0415 - not without Airflow
+
+    assert _is_on(rendered) is on

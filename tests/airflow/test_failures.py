@@ -214,3 +214,17 @@ def test_a_denial_is_read_however_often_it_was_quoted(text: str) -> None:
     denial = denial_of(text)
 
     assert (denial.user, denial.verb, denial.resource, denial.namespace) == (USER, "get", "pods/log", "data")
+
+
+def test_what_the_triggerer_named_keeps_its_name_and_ends_the_retries() -> None:
+    target = Target("analytics", "eu-west-1", "not_there")
+    said = AirflowException(
+        "Pod report returned a failure: [eks:connection-missing] Airflow connection 'not_there' was not found here. "
+        "Retrying will not help.\nTraceback (most recent call last): ..."
+    )
+
+    failure = failure_of(said, lambda: target, None)
+
+    assert failure is not None
+    assert (failure.id, failure.for_good) == ("connection-missing", True)
+    assert failure.line.count("Retrying will not help.") == 1

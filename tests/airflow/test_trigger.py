@@ -183,7 +183,7 @@ def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(sandbox: S
     event = asyncio.run(first_event(trigger(aws_conn_id="not_there")))
 
     assert event["status"] == "error"
-    assert "Airflow connection 'not_there' was not found here" in event["message"]
+    assert "[eks:connection-missing] Airflow connection 'not_there' was not found here" in event["message"]
     assert seen(sandbox) == []
 
 

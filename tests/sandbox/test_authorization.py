@@ -118,7 +118,6 @@ def test_a_review_of_access_answers_as_the_request_would_be(
         {"resourceAttributes": {"verb": "get", "resource": 5}},
         {"resourceAttributes": {"group": {}}},
         {"nonResourceAttributes": {"path": None, "verb": 5}},
-        {"resourceAttributes": None},
     ],
     ids=str,
 )
@@ -142,7 +141,20 @@ def test_a_path_can_be_reviewed_too(target: SandboxCluster) -> None:
     for path, allowed in (("/version", True), ("/metrics", False)):
         review = {"spec": {"nonResourceAttributes": {"verb": "get", "path": path}}}
         assert target.ask("POST", REVIEW, review).document["status"]["allowed"] is allowed
-    assert target.ask("POST", REVIEW, {"spec": {}}).status == 400
+
+
+@pytest.mark.parametrize("spec", [{}, {"resourceAttributes": None}], ids=str)
+def test_a_review_of_nothing_is_invalid_in_a_real_servers_words(target: SandboxCluster, spec: Any) -> None:
+    answer = target.ask("POST", REVIEW, {"kind": "SelfSubjectAccessReview", "spec": spec})
+
+    why = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+    named = 'SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes'
+    assert (answer.status, answer.document["message"]) == (422, f"{named}: {why}")
+    assert answer.document["details"] == {
+        "group": "authorization.k8s.io",
+        "kind": "SelfSubjectAccessReview",
+        "causes": [{"reason": "FieldValueInvalid", "message": why, "field": "spec.resourceAttributes"}],
+    }
 
 
 @pytest.mark.parametrize(

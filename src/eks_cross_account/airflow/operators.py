@@ -201,7 +201,7 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def _named(self) -> contextlib.AbstractContextManager[None]:
         return named_failures(
-            self.eks_target, self._access, diagnose=bool(self.diagnose_on_failure), pod=lambda: self._left_running
+            self.eks_target, self._access, diagnose=_is_on(self.diagnose_on_failure), pod=lambda: self._left_running
         )
 
     def cleanup(self, pod: Any, remote_pod: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
@@ -283,6 +283,10 @@ class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):  
         self.pod_name = pod_name
         if self.config_file:
             raise ValueError("config_file is not an argument of this operator: it needs no kubeconfig")
+
+
+def _is_on(flag: Any) -> bool:  # noqa: ANN401 - a bool, or what a template made of one
+    return str(flag).strip().lower() not in {"false", "no", "off", "0", "none", ""}
 
 
 def _on_finish(action: str | None, is_delete: bool | None) -> Any:  # noqa: ANN401, FBT001 - the provider's enum and flag

@@ -9,14 +9,29 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from eks_cross_account.airflow._clients import AsyncEksKubernetesHook
+from eks_cross_account.airflow._failures import EksFailure, failure_of
 from eks_cross_account.airflow._seams import EksPodOperator, KubernetesPodTrigger
 from eks_cross_account.airflow._target import Target
+from eks_cross_account.errors import EksTokenError, without_frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
 _DEFERRED = "deferred"
 _EKS_POD_TRIGGER_KEYS = ("eks_cluster_name", "aws_conn_id", "region")
+
+
+class _NamingHook(AsyncEksKubernetesHook):
+    """Names its own failures: of an error in a triggerer nothing but its text comes back to the task."""
+
+    @contextlib.asynccontextmanager
+    async def get_conn(self) -> AsyncIterator[Any]:
+        try:
+            async with super().get_conn() as client:
+                yield client
+        except EksTokenError as error:
+            failure = failure_of(error, lambda: self.target, self.known_access)
+            raise EksFailure(failure.line if failure is not None else str(error)) from without_frames(error)
 
 
 class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # Airflow has no types here
@@ -42,7 +57,7 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
     @cached_property
     def hook(self) -> AsyncEksKubernetesHook:
         """The provider's async hook with our client; one for the life of the trigger."""
-        return AsyncEksKubernetesHook(target=self._target, conn_id=self.kubernetes_conn_id, in_cluster=False)
+        return _NamingHook(target=self._target, conn_id=self.kubernetes_conn_id, in_cluster=False)
 
     async def run(self) -> AsyncIterator[Any]:
         """As the parent."""

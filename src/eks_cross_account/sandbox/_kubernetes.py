@@ -234,15 +234,17 @@ class ApiServer:
         if handler is not None and (asked.api_group, asked.resource) in _SERVED:
             return await handler(call)
         known = asked.resource.partition("/")[0] in {"pods", "events"} and not asked.api_group
-        raise _status.not_allowed() if known else _status.no_such_resource()
+        if known:
+            raise _status.not_allowed()
+        raise _status.page_not_found() if asked.api_group else _status.no_such_resource()
 
     def _answer_path(self, asked: Attributes) -> web.Response:
+        if asked.path not in {*_HEALTH, "/version"}:
+            raise _status.page_not_found()
         if asked.verb not in {"get", "head"}:
             raise _status.not_allowed()
         if asked.path in _HEALTH:
             return web.Response(text="ok", headers=_HEADERS)
-        if asked.path != "/version":
-            raise _status.no_such_resource()
         major, minor = _minor(self._cluster.version)
         version = f"v{major}.{minor}.0-eks-sandbox"
         return _json({"major": str(major), "minor": str(minor), "gitVersion": version, "platform": "sandbox"})
@@ -301,8 +303,11 @@ class ApiServer:
             options = await _body(call.request, _shapes.DELETE_OPTIONS)
         wanted = options.get("preconditions", {}).get("uid")
         if wanted not in {None, pod.metadata["uid"]}:
-            why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {pod.metadata['uid']}"
-            raise _status.conflict("pods", pod.metadata["name"], why)
+            why = (
+                f"the UID in the precondition ({wanted}) does not match the UID in record ({pod.metadata['uid']}). "
+                "The object might have been deleted and then recreated"
+            )
+            raise _status.conflict("Pod", pod.metadata["name"], why)
         grace = options.get("gracePeriodSeconds")
         if call.query("dryRun") != "All" and (pod.removal is None or grace == 0):
             pod.delete(call.now, grace)
@@ -315,7 +320,7 @@ class ApiServer:
     async def _get_log(self, call: _Call) -> web.StreamResponse:
         pod = self._pod(call)
         if "nodeName" not in pod.document(call.now)["spec"]:
-            return web.Response(text="", headers=_HEADERS)  # no kubelet to ask: kube-apiserver answers with nothing
+            return web.Response(status=204, headers=_HEADERS)  # no kubelet to ask
         container = _chosen(pod, call.query("container"))
         name = pod.metadata["name"]
         if call.flag("previous"):
@@ -342,6 +347,8 @@ class ApiServer:
 
     async def _get_exec(self, call: _Call) -> web.StreamResponse:
         pod = self._pod(call)
+        if "nodeName" not in pod.document(call.now)["spec"]:
+            raise _status.bad_request(f"pod {pod.metadata['name']} does not have a host assigned")
         container = _chosen(pod, call.query("container"))
         command = call.request.rel_url.query.getall("command", [])
         if not command:
@@ -408,7 +415,7 @@ class ApiServer:
     async def _review_access(self, call: _Call) -> web.Response:
         document = await _body(call.request, _shapes.ACCESS_REVIEW)
         spec = document.get("spec", {})
-        asked = _attributes_of_review(spec)
+        asked = _attributes_of_review(spec, str(document.get("kind", "")))
         reason = self._reason(asked, call.who) if call.who else None
         status = {"allowed": False} if reason is None else {"allowed": True, "reason": reason}
         return _json(
@@ -542,13 +549,20 @@ def attributes_of(request: web.BaseRequest) -> Attributes:
     return Attributes(verb, resource, api_group, namespace, name)
 
 
-def _attributes_of_review(spec: Mapping[str, Any]) -> Attributes:
+_NO_ATTRIBUTES = (
+    "FieldValueInvalid",
+    "spec.resourceAttributes",
+    "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+)
+
+
+def _attributes_of_review(spec: Mapping[str, Any], kind: str) -> Attributes:
     path = spec.get("nonResourceAttributes")
     if path is not None:
         return Attributes(verb=path.get("verb", ""), path=path.get("path", ""))
     given = spec.get("resourceAttributes")
     if given is None:
-        raise _status.bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+        raise _status.invalid("", _NO_ATTRIBUTES, kind=kind, api_group="authorization.k8s.io")
     resource = "/".join(filter(None, (given.get("resource", ""), given.get("subresource", ""))))
     return Attributes(
         verb=given.get("verb", ""),
@@ -642,7 +656,9 @@ def _event(pod: _pods.Pod, event: _pods.Event, version: int) -> dict[str, Any]:
 
 async def _body(request: web.BaseRequest, shape: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
     """The object of this shape; without one any object or list. Raises ApiError."""
-    raw = b""
+    raw, unread = b"", "couldn't get version/kind; json parse error"
+    if shape is _shapes.POD:
+        unread = f"the object provided is unrecognized (must be of type Pod): {unread}"
     async for chunk in request.content.iter_any():
         raw += chunk
         if len(raw) > _BODY_LIMIT:
@@ -650,14 +666,26 @@ async def _body(request: web.BaseRequest, shape: dict[str, Any] | None = None) -
     try:
         document = json.loads(raw or b"{}", parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
-        raise _status.bad_request("couldn't get version/kind; json parse error: invalid JSON") from None
+        raise _status.bad_request(f"{unread}: invalid JSON") from None
     if document is None:
         return {}
     if not isinstance(document, dict) and not (shape is None and isinstance(document, list)):
-        raise _status.bad_request("couldn't get version/kind; json parse error: cannot unmarshal into Go value")
+        raise _status.bad_request(f"{unread}: json: cannot unmarshal {_shapes.kind_of(document)} into Go value")
     if _is_deep(document):
-        raise _status.bad_request("couldn't get version/kind; json parse error: exceeded max depth")
-    return document if shape is None else _shapes.read(document, shape)
+        raise _status.bad_request(f"{unread}: exceeded max depth")
+    return document if shape is None or isinstance(document, list) else _read(document, shape)
+
+
+def _read(document: dict[str, Any], shape: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """As Go's decoder reads it; of a pod kube-apiserver says so."""
+    try:
+        return _shapes.read(document, shape)
+    except ApiError as error:
+        if shape is not _shapes.POD:
+            raise
+        told = error.document["message"].replace("struct field metadata.", "struct field ObjectMeta.metadata.")
+        told = told.replace("struct field spec.", "struct field PodSpec.spec.")
+        raise _status.bad_request(f'Pod in version "v1" cannot be handled as a Pod: {told}') from None
 
 
 def _finite(text: str) -> float:
@@ -688,6 +716,8 @@ def _json(document: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 def _refusal(error: ApiError) -> web.Response:
+    if isinstance(error, _status.NoApiError):
+        return web.Response(status=error.code, text=f"{error}\n", headers=_HEADERS)
     answer = _json(error.document, error.code)
     if error.code == 403:  # noqa: PLR2004 - HTTP
         answer.headers["X-Content-Type-Options"] = "nosniff"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -9,6 +10,7 @@ from eks_cross_account.sandbox import _status
 
 JSON_PATCH = "application/json-patch+json"
 _MERGED = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+_UNREADABLE = "error decoding patch: json: cannot unmarshal"
 _MAY_CHANGE = {"labels", "annotations", "finalizers", "ownerReferences"}
 _FIXED = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -26,9 +28,11 @@ def patched(document: dict[str, Any], patch: Any, content_type: str) -> dict[str
         return after
     if content_type in _MERGED and isinstance(patch, dict):
         return dict(_merged(document, patch))
-    if content_type in {JSON_PATCH, *_MERGED}:
-        raise _status.bad_request("error decoding patch: json: cannot unmarshal into Go value")
-    raise _status.unsupported_media_type(", ".join((JSON_PATCH, *_MERGED)))
+    if content_type == JSON_PATCH:
+        raise _status.bad_request(f"{_UNREADABLE} object into Go value of type []handlers.jsonPatchOp")
+    if content_type in _MERGED:
+        raise _status.bad_request(f"{_UNREADABLE} array into Go value of type map[string]interface {{}}")
+    raise _status.unsupported_media_type()
 
 
 def checked(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +47,9 @@ def checked(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         raise _status.conflict("pods", name, why)
     for field in set(was) | set(became):
         if field not in _MAY_CHANGE and was.get(field) != became.get(field):
-            cause = ("FieldValueInvalid", f"metadata.{field}", "Invalid value: field is immutable")
-            raise _status.invalid(name, cause)
+            shown = json.dumps(became.get(field))
+            cause = ("FieldValueInvalid", f"metadata.{field}", f"Invalid value: {shown}: field is immutable")
+            raise _status.invalid(name, cause, cause)  # a real server names it twice
     return became
 
 

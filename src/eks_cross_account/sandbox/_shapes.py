@@ -50,8 +50,9 @@ def read(document: Any, shape: Any, path: str = "") -> Any:  # noqa: ANN401 - JS
         return document.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair: U+FFFD
     if shape is int and type(document) is int and -_INT64 <= document < _INT64:
         return document
-    told = f"json: cannot unmarshal {_kind(document)} into Go struct field {path} of type {_type(shape)}"
-    raise _status.bad_request(told)
+    raise _status.bad_request(
+        f"json: cannot unmarshal {kind_of(document)} into Go {_place(path)} of type {_type(shape)}"
+    )
 
 
 def _fields(document: dict[str, Any], shape: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
@@ -60,16 +61,21 @@ def _fields(document: dict[str, Any], shape: dict[str, Any], path: str) -> Itera
         if inner is None:
             yield name, value
         elif value is not None:
-            yield name, read(value, inner, f"{path}.{name}".lstrip("."))
+            yield name, read(value, inner, path if _ANY_NAME in shape else f"{path}.{name}".lstrip("."))
         elif _ANY_NAME in shape:
             yield name, _zero(inner)
+
+
+def _place(path: str) -> str:
+    return f"struct field {path}" if path else "value"
 
 
 def _zero(shape: Any) -> Any:  # noqa: ANN401 - JSON
     return {} if isinstance(shape, dict) else shape()
 
 
-def _kind(value: Any) -> str:  # noqa: ANN401 - JSON
+def kind_of(value: Any) -> str:  # noqa: ANN401 - JSON
+    """As Go's decoder names it."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):

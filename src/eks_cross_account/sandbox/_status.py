@@ -48,6 +48,13 @@ class ApiError(Exception):
         }
 
 
+class NoApiError(ApiError):
+    """``404 page not found``, in plain text."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "404 page not found")
+
+
 def unauthorized() -> ApiError:
     """The one 401 there is: nobody authenticated the request, and no reason is given."""
     return ApiError(401, "Unauthorized", "Unauthorized")
@@ -92,10 +99,9 @@ def already_exists(resource: str, name: str) -> ApiError:
     return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', _details(name, resource))
 
 
-def conflict(resource: str, name: str, why: str) -> ApiError:
-    """A precondition does not hold."""
-    text = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
-    return ApiError(409, "Conflict", text, _details(name, resource))
+def conflict(kind: str, name: str, why: str) -> ApiError:
+    """A precondition does not hold. ``kind``: ``pods``, or ``Pod`` where the server checks before its storage does."""
+    return ApiError(409, "Conflict", f'Operation cannot be fulfilled on {kind} "{name}": {why}', _details(name, kind))
 
 
 def bad_request(message: str) -> ApiError:
@@ -103,22 +109,24 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def unsupported_media_type(accepted: str) -> ApiError:
+def unsupported_media_type() -> ApiError:
     """The body is of a form that is not read here."""
-    text = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
-    return ApiError(415, "UnsupportedMediaType", text, {})
+    return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
-def invalid(name: str, *causes: tuple[str, str, str]) -> ApiError:
-    """A pod that validation refuses; each cause is (reason, field, message)."""
-    told = [f"{field}: {message}" for _, field, message in causes]
+def page_not_found() -> NoApiError:
+    """No path, and no API group, of this name: the answer of the server's mux, which is no Status."""
+    return NoApiError()
+
+
+def invalid(name: str, *causes: tuple[str, str, str], kind: str = "Pod", api_group: str = "") -> ApiError:
+    """An object that validation refuses; each cause is (reason, field, message). The text says each once."""
+    told = list(dict.fromkeys(f"{field}: {message}" for _, field, message in causes))
     shown = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    details = {
-        "name": name,
-        "kind": "Pod",
-        "causes": [{"reason": reason, "message": message, "field": field} for reason, field, message in causes],
-    }
-    return ApiError(422, "Invalid", f'Pod "{name}" is invalid: {shown}', details)
+    listed = [{"reason": reason, "message": message, "field": field} for reason, field, message in causes]
+    of = f"{kind}.{api_group}" if api_group else kind
+    details = {name: value for name, value in _details(name, kind, api_group).items() if value}
+    return ApiError(422, "Invalid", f'{of} "{name}" is invalid: {shown}', {**details, "causes": listed})
 
 
 def internal(message: str) -> ApiError:
