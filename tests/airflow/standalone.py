@@ -1,4 +1,7 @@
-"""``airflow standalone`` on a stand: scheduler, workers, triggerer and web server, each a process of its own."""
+"""``airflow standalone`` on a stand: scheduler, workers, triggerer and web server, each a process of its own.
+
+As a program it keeps one in a folder until its standard input ends, which also the death of a test run does.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, suppress
 from importlib.metadata import version
@@ -121,42 +125,29 @@ class Standalone:
         self._log = (self.home / "standalone.log").open("wb")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "airflow", "standalone"],
-                env=self._environ, cwd=self.home, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
+                [sys.executable, __file__, str(self.home)],
+                env=self._environ, stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
             self.until(self._answers, seconds=400)
             known = "select count(*) from serialized_dag"
             wanted = self._dags.read_text().count("\nwith dag(")
-            self.until(lambda: self.query(known)[0][0] == wanted, seconds=120)
+            self.until(lambda: self.query(known)[0][0] == wanted, seconds=300)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=10)
-            end = time.monotonic() + 20
-            while self.processes() and time.monotonic() < end:  # Airflow makes sessions of its own for some of them
-                for pid in self.processes():
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                time.sleep(0.1)
-            self._process.wait()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait(timeout=60)
         self._log.close()
         assert not self.processes()
 
     def processes(self) -> list[int]:
-        """All that work in Airflow's folder, and so are of this Airflow, whatever they call themselves."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (process / "cwd").readlink() == self.home and " Z " not in (process / "stat").read_text():
-                    found.append(int(process.name))
-        return found
+        """All of this Airflow."""
+        return processes_in(self.home)
 
     # --- what one does with it
 
@@ -227,7 +218,7 @@ class Standalone:
         """Airflow's REST API."""
         headers = {"Content-Type": "application/json", "Authorization": self._authorization}
         address = f"http://127.0.0.1:{self._port}{'/api/v1' if AIRFLOW_2 else '/api/v2'}{path}"
-        request = Request(address, json.dumps(body).encode() if body is not None else None, headers, method=method)  # noqa: S310 - ours
+        request = Request(address, json.dumps(body).encode() if body is not None else None, headers, method=method)
         with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -262,7 +253,40 @@ def _texts(node: Any) -> Iterable[str]:
         yield from _texts(child)
 
 
+def processes_in(folder: Path) -> list[int]:
+    """All that work in this folder: of Airflow's programs each does, whatever it calls itself."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink() == folder and ") Z " not in (process / "stat").read_text():
+                found.append(int(process.name))
+    return found
+
+
+def _keep(folder: Path) -> None:
+    airflow = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "airflow", "standalone"], cwd=folder, stdin=subprocess.DEVNULL
+    )
+
+    def end() -> None:
+        airflow.wait()
+        while left := processes_in(folder):  # some are in sessions of their own, and some begin others as they end
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+        os._exit(0)
+
+    threading.Thread(target=end).start()
+    sys.stdin.read()
+    airflow.terminate()
+
+
 def _free_port() -> int:
     with closing(socket.socket()) as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from stand import CONNECTION, EXECUTION, ROLE, SandboxStand
+from stand import CONNECTION, EXECUTION, SandboxStand
 from standalone import AIRFLOW_2, Standalone
 from standalone_dags import DENIED, ROLES, name_of
 
@@ -79,7 +79,7 @@ def airflow(stand: SandboxStand, database: Path) -> Iterator[Standalone]:
 
 
 def about(sandbox: Sandbox, pod: str) -> list[KubernetesRequest]:
-    """The requests about pods whose name is this and a suffix; those that name no pod (create, list) are none of them."""
+    """The requests about pods whose name is this and a suffix; create and list name none, and are none of them."""
     named = re.compile(rf"{pod}-[a-z0-9]+")
     return [request for request in list(sandbox.kubernetes_requests) if named.fullmatch(request.name)]
 
@@ -149,7 +149,9 @@ def test_mapped_tasks_have_a_pod_each(airflow: Standalone, sandbox: Sandbox, how
 
     assert len(created(sandbox, how)) == 3
     assert is_deleted(sandbox, how)
-    assert 1 <= sessions(sandbox, how) <= most  # a process each, where deferred twice; and the triggerer, again when it watched none
+    assert (
+        1 <= sessions(sandbox, how) <= most
+    )  # a process each, where deferred twice; and the triggerer, again when it watched none
 
 
 # --- what fails, and what it says
