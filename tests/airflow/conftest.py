@@ -40,7 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.airflow)
             item.add_marker(pytest.mark.filterwarnings("default"))  # Airflow's own, on every line others
-            item.add_marker(pytest.mark.timeout(240))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(240))
+    # tests that share one Airflow run as they are written, wherever pytest-randomly puts their module
+    places = [place for place, item in enumerate(items) if item.get_closest_marker("standalone")]
+    written = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)
+    for place, item in zip(places, written, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session", autouse=True)

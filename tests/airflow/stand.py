@@ -6,13 +6,9 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +30,6 @@ ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 ADMIN = "arn:aws:iam::222222222222:role/cluster-admin"
 EXECUTION = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
 CONNECTION = {"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}}
-_AIRFLOW_2 = version("apache-airflow").startswith("2.")
 _RUNNER = """
 import logging, sys, warnings
 warnings.simplefilter("ignore")
@@ -207,107 +202,3 @@ class SandboxStand(Stand):
     def codes(self) -> set[int]:
         """The statuses of all that was answered."""
         return {request.code for request in self.sandbox.kubernetes_requests}
-
-
-class Standalone:
-    """``airflow standalone`` on a stand: scheduler, worker, triggerer, each a process of its own."""
-
-    def __init__(self, stand: Stand, task: str, *, environ: Mapping[str, str] | None = None) -> None:
-        self._stand = stand
-        stand.write_dag(task)
-        ports = [_free_port() for _ in range(4)]
-        self._port = ports[0]
-        self._environ = {
-            **stand.environ({}),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts "airflow"
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(ports[0]),
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__WEBSERVER__WORKERS": "1",
-            "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
-            "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(ports[0]),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ports[0]}/execution/",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports[3]),
-            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if _AIRFLOW_2 else "LocalExecutor",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            **(environ or {}),
-        }
-
-    def __enter__(self) -> Self:
-        home = self._stand.home
-        for name, value in {"cluster_connection": CONNECTION}.items():  # in the database, where no process's env is it
-            extra = json.dumps(value["extra"])
-            self.airflow("connections", "add", name, "--conn-type", "aws", "--conn-extra", extra)
-        self._log = (home / "standalone.log").open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "airflow", "standalone"],
-            env=self._environ, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=20)
-        with suppress(ProcessLookupError):  # what the processes of it left
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._log.close()
-
-    def airflow(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "airflow", *arguments],
-            env=self._environ, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        return done.stdout + done.stderr
-
-    def run_dag(self) -> None:
-        """Trigger the DAG once the server answers and the DAG is known."""
-        assert self.wait("select dag_id from serialized_dag where dag_id = 'd'", "d") == "d", self.logs()
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=2) as asking:
-                asking.sendall(b"GET /api/v2/version HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                if asking.recv(12).startswith(b"HTTP"):
-                    break
-            time.sleep(0.5)
-        self.airflow("dags", "trigger", "d")
-
-    def query(self, sql: str) -> Any:
-        with closing(
-            sqlite3.connect(f"file:{self._stand.home / 'airflow.db'}?mode=ro", uri=True, timeout=20)
-        ) as database:
-            row = database.execute(sql).fetchone()
-            return row[0] if row else None
-
-    def change(self, sql: str) -> None:
-        """Write into the database, as the web server does when somebody marks a task."""
-        with closing(sqlite3.connect(self._stand.home / "airflow.db", timeout=60)) as database, database:
-            database.execute(sql)
-
-    def wait(self, sql: str, *values: str, seconds: float = 150) -> str:
-        """The first of these values that the query answers; or what it answers in the end."""
-        end = time.monotonic() + seconds
-        found = None
-        while time.monotonic() < end:
-            with suppress(sqlite3.Error):
-                found = self.query(sql)
-            if found in values:
-                return str(found)
-            time.sleep(0.5)
-        return str(found)
-
-    def logs(self) -> str:
-        texts = [file.read_text(errors="replace") for file in self._stand.home.rglob("*.log*") if file.is_file()]
-        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(texts))
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

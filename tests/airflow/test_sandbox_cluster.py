@@ -63,6 +63,8 @@ def test_exec_that_is_denied_is_named(stand: SandboxStand) -> None:
     assert run.state == "failed", run.output
     assert run.says("[eks:forbidden]")
     assert run.says('"get pods/exec" in namespace data on cluster analytics (403)')
+    deleted = [request for request in stand.sandbox.kubernetes_requests if request.verb == "delete"]
+    assert {request.code for request in deleted} == {200}  # its work is done, and the sidecar would wait for ever
 
 
 def test_a_role_without_access_entry_is_named(stand: SandboxStand) -> None:

@@ -216,14 +216,17 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
     def _runs(self, pod: Any) -> bool:  # noqa: ANN401 - V1Pod
-        """Whether it does; a pod that cannot be read counts as running."""
+        """Whether its work goes on; a pod that cannot be read counts as running, one left to its sidecars does not."""
         if pod is None or pod.metadata is None:
             return False
         try:
             found = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing is deleted for it
             return getattr(error, "status", None) != 404  # noqa: PLR2004 - HTTP: it is gone
-        return found.status is None or found.status.phase not in _FINISHED
+        statuses = (found.status.container_statuses or ()) if found.status is not None else ()
+        base = next((status.state for status in statuses if status.name == self.base_container_name), None)
+        is_over = base is not None and base.terminated is not None
+        return not is_over and (found.status is None or found.status.phase not in _FINISHED)
 
 
 class CrossAccountEksPodOperator(CrossAccountEksMixin, KubernetesPodOperator):  # type: ignore[misc] # as above
