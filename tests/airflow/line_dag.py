@@ -3,6 +3,8 @@
 A line of stdin is a case, a line of stdout its result as JSON; all else that is printed goes to stderr.
 """
 
+# ruff: noqa: E402 - warnings are silenced before Airflow is imported
+
 from __future__ import annotations
 
 import asyncio
@@ -110,7 +112,7 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     provider.mint = counted
-    PodManager.read_pod_logs.retry.wait = wait_fixed(0.1)  # the provider's own: 31 s in all until it gives a denied log up
+    PodManager.read_pod_logs.retry.wait = wait_fixed(0.1)  # the provider's own are 31 s for a denied log
     for line in sys.stdin:
         case, start = line.strip(), time.monotonic()
         TOKENS.clear()

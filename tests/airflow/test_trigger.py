@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,6 @@ from eks_cross_account.airflow._target import Target
 from eks_cross_account.sandbox import trust_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from eks_cross_account.sandbox import Sandbox
 
 NEWER = hasattr(KubernetesPodTrigger, "on_kill") and "on_kill" in vars(KubernetesPodTrigger)
@@ -120,14 +118,14 @@ def test_many_pods_cost_one_assume_role_per_hop(sandbox: Sandbox, count: int) ->
     events = asyncio.run(all_of_them([trigger(name, hops=(RoleHop(team),), poll_interval=1) for name in names]))
     spent = time.thread_time() - started
 
-    assert {event["status"] for event in events} == {"success"}
+    assert Counter(event["message"][-200:] for event in events if event["status"] != "success") == Counter()
     assert [request.operation for request in sandbox.requests] == [
         "sts:AssumeRole",
         "sts:AssumeRole",
         "eks:DescribeCluster",
     ]
     assert {request.code for request in seen(sandbox)} == {200}
-    print(f"{count} pods: {spent / count * 1000:.1f} ms of the loop's own time for each")
+    print(f"{count} pods: {spent / count * 1000:.1f} ms of the loop's own time for each")  # noqa: T201 - what -rP shows
     assert spent / count < 0.1
 
 
@@ -187,9 +185,7 @@ def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(sandbox: S
     assert seen(sandbox) == []
 
 
-def test_no_secret_is_in_row_event_or_log_at_debug(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_in_row_event_or_log_at_debug(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     add_pods(sandbox, "report-1")
     watching = trigger()
 

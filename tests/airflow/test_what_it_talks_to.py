@@ -56,7 +56,7 @@ def asked(sandbox: Sandbox) -> dict[str, set[str]]:
 
 def compare(case: str, sandbox: Sandbox) -> None:
     written, found = page()[case], asked(sandbox)
-    print(*sorted((case, operation) for operation in found), sep="\n")
+    print(*sorted((case, operation) for operation in found), sep="\n")  # noqa: T201 - what -rP shows
 
     unwritten = {name for name in found if not any(fnmatchcase(name, pattern) for pattern in written)}
     unseen = {pattern for pattern in written if not any(fnmatchcase(name, pattern) for name in found)}
