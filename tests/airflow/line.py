@@ -16,7 +16,7 @@ from stand import CONNECTION, Stand, admin
 
 FILE = Path(__file__).with_name("line_dag.py")
 CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
-CASES = ("sync", "deferrable", "xcom", "unauthorized", "denied", "log", "kill")
+CASES = ("sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill")
 
 
 class Line(Stand):

@@ -40,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sync": {"annotations": {"eks-sandbox/log-lines": "3"}},
     "deferrable": {"deferrable": True, "poll_interval": 1, "annotations": {"eks-sandbox/log-lines": "3"}},
     "xcom": {"do_xcom_push": True, "annotations": {"eks-sandbox/xcom": '{"rows": 7}'}},
+    "page_sync": {"do_xcom_push": True, "annotations": {"eks-sandbox/xcom": "1"}},
+    "page_deferred": {"deferrable": True, "poll_interval": 1},
     "unauthorized": {},
     "missing": {},
     "log": {"annotations": {"eks-sandbox/log-lines": "2000", "eks-sandbox/run-seconds": "3"}},
