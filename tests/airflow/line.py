@@ -10,19 +10,19 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from stand import CONNECTION, Stand, admin
 
 FILE = Path(__file__).with_name("line_dag.py")
 CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
-CASES = ("sync", "deferrable", "xcom", "unauthorized", "denied", "log", "kill")
+CASES = ("sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill")
 
 
 class Line(Stand):
     """A stand with the process that runs the cases; what is seen of one is not seen of the next."""
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Self:
         super().__enter__()
         (self.home / "dags").mkdir(parents=True)
         shutil.copy(self._database, self.home / "airflow.db")
@@ -49,7 +49,7 @@ class Line(Stand):
             said.seek(before)
             self.output = re.sub(r"\x1b\[[0-9;]*m", "", said.read().decode(errors="replace"))
         assert line, self.output
-        print(line, end="")
+        print(line, end="")  # noqa: T201 - what -rP shows
         return dict(json.loads(line))
 
     def says(self, text: str) -> bool:

@@ -3,6 +3,8 @@
 A line of stdin is a case, a line of stdout its result as JSON; all else that is printed goes to stderr.
 """
 
+# ruff: noqa: E402 - warnings are silenced before Airflow is imported
+
 from __future__ import annotations
 
 import asyncio
@@ -38,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sync": {"annotations": {"eks-sandbox/log-lines": "3"}},
     "deferrable": {"deferrable": True, "poll_interval": 1, "annotations": {"eks-sandbox/log-lines": "3"}},
     "xcom": {"do_xcom_push": True, "annotations": {"eks-sandbox/xcom": '{"rows": 7}'}},
+    "page_sync": {"do_xcom_push": True, "annotations": {"eks-sandbox/xcom": "1"}},
+    "page_deferred": {"deferrable": True, "poll_interval": 1},
     "unauthorized": {},
     "missing": {},
     "log": {"annotations": {"eks-sandbox/log-lines": "2000", "eks-sandbox/run-seconds": "3"}},
@@ -110,7 +114,7 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     provider.mint = counted
-    PodManager.read_pod_logs.retry.wait = wait_fixed(0.1)  # the provider's own: 31 s in all until it gives a denied log up
+    PodManager.read_pod_logs.retry.wait = wait_fixed(0.1)  # the provider's own are 31 s for a denied log
     for line in sys.stdin:
         case, start = line.strip(), time.monotonic()
         TOKENS.clear()

@@ -14,8 +14,7 @@ from eks_cross_account.airflow import CrossAccountEksHook, EksTokenCheckOperator
 from eks_cross_account.airflow._failures import EksFailure, EksMistake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from eks_cross_account.sandbox import Sandbox
 

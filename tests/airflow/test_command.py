@@ -30,8 +30,9 @@ def stored(database: Path) -> str:
     with closing(sqlite3.connect(database)) as opened, opened:
         opened.execute("delete from connection where conn_id = 'in_database'")
         opened.execute(
-            "insert into connection (conn_id, conn_type, extra, is_encrypted, is_extra_encrypted) values (?, ?, ?, 0, 0)",
-            ("in_database", "aws", json.dumps({"role_arn": ROLE})),
+            "insert into connection (conn_id, conn_type, extra, is_encrypted, is_extra_encrypted)"
+            " values ('in_database', 'aws', ?, 0, 0)",
+            (json.dumps({"role_arn": ROLE}),),
         )
     return "in_database"
 

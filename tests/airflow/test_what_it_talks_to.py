@@ -56,7 +56,7 @@ def asked(sandbox: Sandbox) -> dict[str, set[str]]:
 
 def compare(case: str, sandbox: Sandbox) -> None:
     written, found = page()[case], asked(sandbox)
-    print(*sorted((case, operation) for operation in found), sep="\n")
+    print(*sorted((case, operation) for operation in found), sep="\n")  # noqa: T201 - what -rP shows
 
     unwritten = {name for name in found if not any(fnmatchcase(name, pattern) for pattern in written)}
     unseen = {pattern for pattern in written if not any(fnmatchcase(name, pattern) for name in found)}
@@ -76,13 +76,13 @@ def test_the_page_has_these_cases() -> None:
 
 
 def test_a_sync_task(line: Line) -> None:
-    assert line.run_case("xcom")["state"] == "success", line.output
+    assert line.run_case("page_sync")["state"] == "success", line.output
     compare("sync task", line.sandbox)
 
 
 @pytest.mark.skipif(CANNOT_DEFER, reason="dag.test cannot defer in 2.7")
 def test_a_deferred_task(line: Line) -> None:
-    assert line.run_case("deferrable")["state"] == "success", line.output
+    assert line.run_case("page_deferred")["state"] == "success", line.output
     compare("deferred task", line.sandbox)
 
 
