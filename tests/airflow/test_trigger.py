@@ -188,3 +188,15 @@ def test_a_token_is_renewed_while_the_trigger_runs(api: KubeApi, eks_sandbox: Sa
     assert {seen.status for seen in api.seen} == {200}
     assert len({seen.authorization for seen in api.seen}) > 1
     assert eks_sandbox.requests[-1].operation == "sts:AssumeRole"
+
+
+@pytest.mark.skipif(not NEWER, reason="Airflow calls on_kill() from 3.3 on")
+@pytest.mark.parametrize(("state", "deleted"), [("deferred", []), ("failed", ["report-1"])])
+def test_on_kill_deletes_the_pod_of_a_task_that_was_ended(api: KubeApi, state: str, deleted: list[str]) -> None:
+    a_pod(api, "report-1", life=60)
+    watching = trigger()
+    watching.task_instance = TaskInstance(state)
+
+    asyncio.run(watching.on_kill())
+
+    assert api.deleted == deleted
