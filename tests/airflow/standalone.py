@@ -74,6 +74,7 @@ class Standalone:
         self._connections = connections
         self._started: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
+        self._triggerer: subprocess.Popen[bytes] | None = None
         self._authorization = ""
         ports = [_free_port() for _ in range(4)]
         self._port = ports[0]
@@ -131,7 +132,7 @@ class Standalone:
             )  # fmt: skip
             self.until(self._answers, seconds=400)
             known = "select count(*) from serialized_dag"
-            wanted = self._dags.read_text().count("\nwith dag(")
+            wanted = (self.home / "dags" / self._dags.name).read_text().count("\nwith dag(")
             self.until(lambda: self.query(known)[0][0] == wanted, seconds=300)
         except BaseException:
             self.__exit__()
@@ -142,6 +143,8 @@ class Standalone:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait(timeout=60)
+        if self._triggerer is not None:
+            self._triggerer.wait(timeout=20)
         self._log.close()
         assert not self.processes()
 
@@ -177,6 +180,21 @@ class Standalone:
         run_id = self.query("select run_id from dag_run where dag_id = ?", dag_id)[0][0]
         body: dict[str, Any] = {"new_state": "failed", **({"dry_run": False} if AIRFLOW_2 else {})}
         self.ask("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", body)
+
+    def lose_triggerer(self) -> None:
+        """Its machine is lost, and found to be."""
+        for pid in self.processes():
+            with suppress(OSError):
+                if b"triggerer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        self.change("update job set end_date = current_timestamp where job_type = 'TriggererJob'")
+
+    def start_triggerer(self) -> None:
+        """Another one; the first one's log server has the port."""
+        self._triggerer = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "airflow", "triggerer", "--skip-serve-logs"],
+            env=self._environ, cwd=self.home, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
     def query(self, sql: str, *values: Any) -> list[Any]:
         """Rows of Airflow's database."""

@@ -86,4 +86,7 @@ with dag("killed_deferred"):
     pod("killed-deferred", deferrable=True, run=600)
 
 with dag("newer_release"):
-    pod("newer-release", deferrable=True, run=25)
+    pod("newer-release", deferrable=True, run=40)
+
+with dag("taken_over"):
+    pod("taken-over", deferrable=True, run=25)

@@ -258,7 +258,26 @@ def test_killing_a_deferred_task_deletes_its_pod(airflow: Standalone, sandbox: S
     assert airflow.ended("killed_deferred", "killed-deferred") == "failed"
 
 
-def test_a_task_goes_on_that_a_newer_release_deferred_and_another_triggerer_watched(
+def test_a_triggerer_that_was_taken_for_dead_deletes_no_pod(airflow: Standalone, sandbox: Sandbox) -> None:
+    airflow.start("taken_over")
+    watched(airflow, sandbox, "taken_over", "taken-over")
+    airflow.change(
+        "insert into job (job_type, state, start_date, latest_heartbeat) "
+        "values ('TriggererJob', 'running', datetime('now'), datetime('now', '+1 hour'))"
+    )
+    other = airflow.query("select max(id) from job")[0][0]
+    mine = "select trigger_id from task_instance where task_id = 'taken-over'"
+
+    airflow.change(f"update trigger set triggerer_id = ? where id = ({mine})", other)  # noqa: S608 - constants
+
+    airflow.until(lambda: sandbox.clock.now() - about(sandbox, "taken-over")[-1].at > timedelta(seconds=6))
+    assert not codes(sandbox, "delete pods", "taken-over")
+    airflow.change("update job set latest_heartbeat = start_date, end_date = start_date where id = ?", other)
+    assert airflow.ended("taken_over", "taken-over") == "success", airflow.log("taken_over", "taken-over")
+    assert len(created(sandbox, "taken-over")) == 1
+
+
+def test_another_triggerer_goes_on_with_what_a_newer_release_has_deferred(
     airflow: Standalone, sandbox: Sandbox
 ) -> None:
     airflow.start("newer_release")
@@ -268,10 +287,12 @@ def test_a_task_goes_on_that_a_newer_release_deferred_and_another_triggerer_watc
     newer = row.replace('"cluster_name":', '"from_the_future": {"a": [1]}, "cluster_name":', 1)
     assert newer != row
 
-    # as when its triggerer is gone and another one takes it: this one drops it, and takes it again as it is now
-    airflow.change(f"update trigger set kwargs = ?, triggerer_id = null where id = ({mine})", newer)  # noqa: S608 - as above
+    airflow.lose_triggerer()
+    airflow.change(f"update trigger set kwargs = ? where id = ({mine})", newer)  # noqa: S608 - as above
+    airflow.start_triggerer()
 
     assert airflow.ended("newer_release", "newer-release") == "success", airflow.log("newer_release", "newer-release")
+    assert len(re.findall(r"Checking pod 'newer-release", airflow.log("newer_release", "newer-release"))) == 2
     assert len(created(sandbox, "newer-release")) == 1
     assert is_deleted(sandbox, "newer-release")
 

@@ -244,3 +244,15 @@ def test_a_row_is_enough_on_another_machine(sandbox: Sandbox) -> None:
 
         assert event["status"] == "success"
     assert [request.operation for request in sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"] * 2
+
+
+@pytest.mark.skipif(not NEWER, reason="Airflow calls on_kill() from 3.3 on")
+@pytest.mark.parametrize(("state", "gone"), [("deferred", []), ("failed", ["report-1"])])
+def test_on_kill_deletes_the_pod_of_a_task_that_was_ended(sandbox: Sandbox, state: str, gone: list[str]) -> None:
+    add_pods(sandbox, "report-1", life=60)
+    watching = trigger()
+    watching.task_instance = TaskInstance(state)
+
+    asyncio.run(watching.on_kill())
+
+    assert deleted(sandbox) == gone

@@ -72,15 +72,30 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
         Not when the trigger had its event, nor when the task is still deferred: then only this triggerer ends.
         """
         await super().cleanup()
-        if self._fired or "cleanup" in vars(KubernetesPodTrigger):
-            return
-        try:
-            if await _is_still_deferred(self.task_instance):
-                return
+        if "cleanup" not in vars(KubernetesPodTrigger) and await self._is_task_ended():
             self.log.info("The task was ended while deferred: deleting pod %s", self.pod_name)
-            await self.hook.delete_pod(name=self.pod_name, namespace=self.pod_namespace)
-        except Exception:  # Airflow drops what cleanup raises, so it is said here
+            try:
+                await self.hook.delete_pod(name=self.pod_name, namespace=self.pod_namespace)
+            except Exception:  # Airflow drops what cleanup raises, so it is said here
+                self.log.exception("Pod %s in namespace %s may have been left", self.pod_name, self.pod_namespace)
+
+    async def on_kill(self) -> None:
+        """As the parent, which deletes the pod (Airflow 3.3 calls it); not when the task is still deferred.
+
+        A triggerer that was taken for dead cancels what another one has taken over as if somebody had killed the tasks.
+        """
+        if await self._is_task_ended():
+            await super().on_kill()
+
+    async def _is_task_ended(self) -> bool:
+        """Whether the task was ended while this trigger watched; where nobody knows it goes on."""
+        if self._fired:
+            return False
+        try:
+            return not await _is_still_deferred(self.task_instance)
+        except Exception:  # as above
             self.log.exception("Pod %s in namespace %s may have been left", self.pod_name, self.pod_namespace)
+            return False
 
     def _get_async_hook(self) -> AsyncEksKubernetesHook:
         """How cncf-kubernetes up to 9 asks for it."""
