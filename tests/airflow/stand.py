@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 EXECUTION = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
 CONNECTION = {"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}}
-_AIRFLOW_2 = version("apache-airflow").startswith("2.")
 _RUNNER = """
 import logging, sys, warnings
 warnings.simplefilter("ignore")
@@ -62,11 +61,15 @@ class Run:
 
 
 class Stand:
-    """``sandbox`` and ``api``; the role of account B is mapped, the execution role of account A is not."""
+    """``sandbox`` and ``api``; the role of account B is mapped, the execution role of account A is not.
 
-    def __init__(self, folder: Path, database: Path) -> None:
+    ``python``: of the environment whose Airflow runs the DAGs.
+    """
+
+    def __init__(self, folder: Path, database: Path, python: str = sys.executable) -> None:
         self._folder = folder
         self._database = database
+        self._python = python
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -96,7 +99,7 @@ class Stand:
         file = self.write_dag(task)
         chosen = {"cluster_connection": CONNECTION} if connections is None else connections
         done = subprocess.run(
-            [sys.executable, str(file)],
+            [self._python, str(file)],
             env={**self.environ(chosen), **(environ or {})},
             capture_output=True,
             text=True,
@@ -173,7 +176,7 @@ class Standalone:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports[3]),
-            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if _AIRFLOW_2 else "LocalExecutor",
+            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if version("apache-airflow").startswith("2.") else "LocalExecutor",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
