@@ -166,6 +166,7 @@ class Standalone:
         self._stand = stand
         stand.write_dag(task)
         ports = [_free_port() for _ in range(4)]
+        airflow_2 = version("apache-airflow").startswith("2.")
         self._environ = {
             **stand.environ({}),
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -176,7 +177,7 @@ class Standalone:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[1]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[2]),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports[3]),
-            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if version("apache-airflow").startswith("2.") else "LocalExecutor",
+            "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if airflow_2 else "LocalExecutor",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
