@@ -92,11 +92,15 @@ def seen(sandbox: Sandbox, verb: str = "", resource: str = "") -> list[Kubernete
 
 
 class Stand:
-    """``sandbox``; the role of account B is mapped, the execution role of account A is not."""
+    """``sandbox``; the role of account B is mapped, the execution role of account A is not.
 
-    def __init__(self, folder: Path, database: Path) -> None:
+    ``python``: of the environment whose Airflow runs the DAGs.
+    """
+
+    def __init__(self, folder: Path, database: Path, python: str = sys.executable) -> None:
         self._folder = folder
         self._database = database
+        self._python = python
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -120,7 +124,7 @@ class Stand:
         file = self.write_dag(task)
         chosen = {"cluster_connection": CONNECTION} if connections is None else connections
         done = subprocess.run(
-            [sys.executable, str(file)],
+            [self._python, str(file)],
             env={**self.environ(chosen), **(environ or {})},
             capture_output=True,
             text=True,
@@ -166,6 +170,14 @@ class Stand:
         """The names of the pods that were, in order."""
         return [request.name for request in self.seen("delete", "pods") if request.code == 200]
 
+    def codes(self) -> set[int]:
+        """The statuses of all that was answered."""
+        return {request.code for request in self.sandbox.kubernetes_requests}
+
+    def serve_again(self) -> None:
+        """Let the cluster's API server begin anew, with the grants that the sandbox has now."""
+        self.sandbox._serve_cluster(self.sandbox.cluster())
+
     @property
     def left(self) -> list[str]:
         """The names of the pods that are there, and not on their way out."""
@@ -186,19 +198,3 @@ def operator(name: str = "CrossAccountEksPodOperator", **arguments: Any) -> str:
     if version("apache-airflow-providers-cncf-kubernetes").startswith("7."):  # 7.13 has it, 7.6 has not
         given.pop("startup_check_interval_seconds", None)
     return f"from eks_cross_account.airflow import {name}\n{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
-
-
-class SandboxStand(Stand):
-    """The same with the sandbox's own cluster in the place of our small API server."""
-
-    def __enter__(self) -> Self:
-        self.sandbox = self._stack.enter_context(Sandbox())
-        return self
-
-    def serve_again(self) -> None:
-        """Let the cluster's API server begin anew, with the grants that the sandbox has now."""
-        self.sandbox._serve_cluster(self.sandbox.cluster())
-
-    def codes(self) -> set[int]:
-        """The statuses of all that was answered."""
-        return {request.code for request in self.sandbox.kubernetes_requests}

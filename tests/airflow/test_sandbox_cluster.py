@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stand import ROLE, SandboxStand, operator
+from stand import ROLE, Stand, operator
 
 from eks_cross_account.sandbox import Sandbox
 
@@ -22,13 +22,13 @@ USER = "arn:aws:sts::222222222222:assumed-role/cross-account-role/airflow_cluste
 
 
 @pytest.fixture
-def stand(tmp_path: Path, database: Path) -> Iterator[SandboxStand]:
-    with SandboxStand(tmp_path, database) as started:
+def stand(tmp_path: Path, database: Path) -> Iterator[Stand]:
+    with Stand(tmp_path, database) as started:
         yield started
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_xcom_comes_back_by_exec(stand: SandboxStand, deferrable: Any) -> None:
+def test_xcom_comes_back_by_exec(stand: Stand, deferrable: Any) -> None:
     lives = {"eks-sandbox/xcom": '{"rows": 7}', "eks-sandbox/log-lines": "3"}
 
     run = stand.run(operator(do_xcom_push=True, deferrable=deferrable, poll_interval=1, annotations=lives))
@@ -39,7 +39,7 @@ def test_xcom_comes_back_by_exec(stand: SandboxStand, deferrable: Any) -> None:
     assert stand.aws.count("sts:AssumeRole") == 1
 
 
-def test_a_long_pod_outlives_role_sessions_and_loses_no_line(stand: SandboxStand) -> None:
+def test_a_long_pod_outlives_role_sessions_and_loses_no_line(stand: Stand) -> None:
     from datetime import timedelta  # noqa: PLC0415
 
     stand.sandbox._world.roles[ROLE].life = timedelta(seconds=4)
@@ -54,7 +54,7 @@ def test_a_long_pod_outlives_role_sessions_and_loses_no_line(stand: SandboxStand
     assert stand.aws.count("sts:AssumeRole") >= 3
 
 
-def test_exec_that_is_denied_is_named(stand: SandboxStand) -> None:
+def test_exec_that_is_denied_is_named(stand: Stand) -> None:
     stand.sandbox._grants = tuple(grant for grant in stand.sandbox._grants if "pods/exec" not in grant.resources)
     stand.serve_again()
 
@@ -67,7 +67,7 @@ def test_exec_that_is_denied_is_named(stand: SandboxStand) -> None:
     assert {request.code for request in deleted} == {200}  # its work is done, and the sidecar would wait for ever
 
 
-def test_a_role_without_access_entry_is_named(stand: SandboxStand) -> None:
+def test_a_role_without_access_entry_is_named(stand: Stand) -> None:
     stand.sandbox.remove_access_entry(stand.sandbox.cluster(), ROLE)
 
     run = stand.run(operator())
@@ -76,7 +76,7 @@ def test_a_role_without_access_entry_is_named(stand: SandboxStand) -> None:
     assert run.says(f"[eks:not-mapped] Cluster analytics (222222222222, eu-west-1) refused {ROLE}: 401.")
 
 
-def test_the_check_task_is_healthy(stand: SandboxStand) -> None:
+def test_the_check_task_is_healthy(stand: Stand) -> None:
     run = stand.run(
         "from eks_cross_account.airflow import EksTokenCheckOperator\n"
         "EksTokenCheckOperator(task_id='t', cluster_name='analytics', aws_conn_id='cluster_connection', "

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from stand import CONNECTION, EXECUTION, SandboxStand
+from stand import CONNECTION, EXECUTION, Stand
 from standalone import AIRFLOW_2, Standalone
 from standalone_dags import DENIED, ROLES, name_of
 
@@ -44,8 +44,8 @@ CONNECTIONS = {
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[SandboxStand]:
-    with SandboxStand(tmp_path_factory.mktemp("standalone"), database) as started:
+def stand(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Stand]:
+    with Stand(tmp_path_factory.mktemp("standalone"), database) as started:
         sandbox = started.sandbox
         for name in ("mapped", "mapped-deferred", "short-sessions", *(f"not-{name_of(denied)}" for denied in DENIED)):
             add_role(sandbox, name, life=timedelta(seconds=25) if name == "short-sessions" else None)
@@ -66,12 +66,12 @@ def add_role(sandbox: Sandbox, name: str, *, external_id: str | None = None, lif
 
 
 @pytest.fixture(scope="module")
-def sandbox(stand: SandboxStand) -> Sandbox:
+def sandbox(stand: Stand) -> Sandbox:
     return stand.sandbox
 
 
 @pytest.fixture(scope="module")
-def airflow(stand: SandboxStand, database: Path) -> Iterator[Standalone]:
+def airflow(stand: Stand, database: Path) -> Iterator[Standalone]:
     dags = Path(__file__).parent / "standalone_dags.py"
     with Standalone(stand, dags, database=database, connections=CONNECTIONS) as started:
         started.start("long")  # it takes a minute: the others run beside it
