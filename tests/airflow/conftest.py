@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.airflow)
             item.add_marker(pytest.mark.filterwarnings("default"))  # Airflow's own, on every line others
             item.add_marker(pytest.mark.timeout(240))
+            if "database" in getattr(item, "fixturenames", ()):  # --dist loadgroup: one process migrates, and runs DAGs
+                item.add_marker(pytest.mark.xdist_group("database"))
 
 
 @pytest.fixture(scope="session", autouse=True)
