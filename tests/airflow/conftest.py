@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("default"))  # Airflow's own, on every line others
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(240))
+            if "database" in getattr(item, "fixturenames", ()):  # --dist loadgroup: one process migrates, and runs DAGs
+                item.add_marker(pytest.mark.xdist_group("database"))
     # tests that share one Airflow run as they are written, wherever pytest-randomly puts their module
     places = [place for place, item in enumerate(items) if item.get_closest_marker("standalone")]
     written = sorted((items[place] for place in places), key=lambda item: item.location[1] or 0)

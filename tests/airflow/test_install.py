@@ -21,6 +21,16 @@ WHEEL = "eks_cross_account-0.1.0-py3-none-any.whl"
 EXAMPLES = {"eks_canary", "eks_token_check", "eks_drop_in", "eks_own_hook", "eks_own_operator"}
 
 
+NOT_INSTALLED = """
+import importlib.metadata, pathlib, sys
+sys.path[:] = [folder for folder in sys.path if not pathlib.Path(folder, "eks_cross_account").is_dir()]
+found = importlib.metadata.distributions
+importlib.metadata.distributions = lambda **how: (
+    one for one in found(**how) if one.metadata["Name"] != "eks-cross-account"
+)
+"""
+
+
 def put_wheel(folder: Path) -> Path:
     """The wheel, as far as Python is concerned: hatchling is not in Airflow's environments."""
     wheel = folder / WHEEL
@@ -36,7 +46,7 @@ def dag_bag(folder: Path) -> Any:
         from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415 - where Airflow 3.2 and later has it
     except ImportError:
         from airflow.models.dagbag import DagBag  # noqa: PLC0415 - before
-    return DagBag(str(folder), include_examples=False)
+    return DagBag(str(folder))  # without Airflow's own examples: they are switched off by conftest_settings.py
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def stand(tmp_path: Path, database: Path) -> Iterator[Stand]:
 
 
 @pytest.mark.skipif(not version("apache-airflow").startswith("3.3"), reason="the same on every line: one is enough")
-def test_the_trial_is_the_wheel_in_the_dag_folder_and_one_line(stand: Stand) -> None:
+def test_the_trial_is_the_wheel_in_the_dag_folder_and_one_line(stand: Stand, tmp_path: Path) -> None:
     (stand.home / "dags").mkdir(parents=True)
     wheel = put_wheel(stand.home / "dags")
     task = (
@@ -54,7 +64,9 @@ def test_the_trial_is_the_wheel_in_the_dag_folder_and_one_line(stand: Stand) -> 
         'import eks_cross_account.token\nprint("FROM", eks_cross_account.token.__file__)'
     )
 
-    run = stand.run(task, environ={"PYTHONPATH": ""})
+    (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)  # whose checkout is in this environment
+
+    run = stand.run(task, environ={"PYTHONPATH": str(tmp_path)})
 
     assert run.state == "success", run.output
     assert run.says(f"FROM {wheel}/eks_cross_account/token.py")
