@@ -324,9 +324,17 @@ def test_a_key_of_a_later_release_is_kept_and_not_minded() -> None:
     assert trigger.serialize()[1]["eks"] == eks
 
 
+@pytest.mark.parametrize("changed", [{"v": 2}, {"cluster_name": ""}, {"hops": [7]}])
+def test_no_row_can_end_the_triggerer(changed: dict[str, Any]) -> None:
+    """What a trigger raises when it is made, but for TypeError, ends the triggerer on every line."""
+    parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), **changed})
+
+
 def test_a_higher_format_is_refused_in_words() -> None:
+    trigger = parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), "v": 2})
+
     with pytest.raises(UnknownTriggerVersionError, match="deferred by a newer eks-cross-account"):
-        parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), "v": 2})
+        _ = trigger.hook
 
 
 def test_the_check_dag_has_its_params() -> None:

@@ -29,7 +29,6 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
         super().__init__(**kwargs)
         self._fired = False
         self.eks: dict[str, Any] = dict(eks)
-        self._target = Target.from_dict(eks)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The parent's arguments, and ``eks`` as it came: a key of a newer release survives."""
@@ -38,6 +37,11 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
             **kwargs,
             "eks": self.eks,
         }
+
+    @cached_property
+    def _target(self) -> Target:
+        """Not made in __init__: what that raises ends the whole triggerer, with the triggers of all other tasks."""
+        return Target.from_dict(self.eks)
 
     @cached_property
     def hook(self) -> AsyncEksKubernetesHook:
