@@ -34,7 +34,8 @@ def name_of(denied: str) -> str:
 def arguments(task_id: str, *, role: str = "", run: float = 1, **more: Any) -> dict[str, Any]:
     """``role``: assumed by the task, from account A; without it the connection's own role is. ``run``: seconds."""
     lives = {name: str(more.pop(name)) for name in ("xcom", "exit-code", "log-lines", "start-seconds") if name in more}
-    lives["run-seconds"] = str(run)
+    # Airflow takes a task for failed that is queued again before its scheduler has seen that it ended by deferring
+    lives["run-seconds"] = str(max(run, 8) if more.get("deferrable") else run)
     way = {"aws_conn_id": "account_a", "role_arn": ROLES + role} if role else {"aws_conn_id": "cluster_connection"}
     return {
         "task_id": task_id, "pod_name": task_id, "cluster_name": "analytics", "region": "eu-west-1",

@@ -19,6 +19,7 @@ from eks_cross_account.airflow import (
     CrossAccountEksPodTrigger,
     EksTokenCheckOperator,
 )
+from eks_cross_account.airflow._failures import EksFailure
 from eks_cross_account.airflow._seams import _first
 from eks_cross_account.airflow._target import Target, UnknownTriggerVersionError
 from eks_cross_account.airflow.dags import check_dag
@@ -339,9 +340,21 @@ def test_a_key_of_a_later_release_is_kept_and_not_minded() -> None:
     assert trigger.serialize()[1]["eks"] == eks
 
 
+@pytest.mark.parametrize("changed", [{"v": 2}, {"cluster_name": ""}, {"hops": [7]}])
+def test_no_row_can_end_the_triggerer(changed: dict[str, Any]) -> None:
+    """What a trigger raises when it is made, but for TypeError, ends the triggerer on every line."""
+    parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), **changed})
+
+
 def test_a_higher_format_is_refused_in_words() -> None:
-    with pytest.raises(UnknownTriggerVersionError, match="deferred by a newer eks-cross-account"):
-        parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), "v": 2})
+    trigger = parent_trigger(CrossAccountEksPodTrigger, eks={**Target("analytics").to_dict(), "v": 2})
+
+    with pytest.raises(
+        EksFailure, match=r"\[eks:trigger-version\] this task was deferred by a newer eks-cross-account"
+    ):
+        _ = trigger.hook
+    with pytest.raises(UnknownTriggerVersionError):
+        Target.from_dict(trigger.eks)
 
 
 def test_the_check_dag_has_its_params() -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 from contextlib import suppress
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -229,6 +230,7 @@ def test_a_missing_connection_is_named_and_nothing_is_signed(airflow: Standalone
 # --- what is interrupted
 
 
+@pytest.mark.skipif(version("apache-airflow").startswith("3.0."), reason="Airflow 3.0 does not retry a killed task")
 def test_a_retry_finds_the_pod_of_a_worker_that_was_killed(airflow: Standalone, sandbox: Sandbox) -> None:
     airflow.start("worker_killed")
     airflow.until(lambda: 200 in codes(sandbox, "get pods/log", "worker-killed"))
@@ -284,7 +286,7 @@ def test_another_triggerer_goes_on_with_what_a_newer_release_has_deferred(
     watched(airflow, sandbox, "newer_release", "newer-release")
     mine = "select trigger_id from task_instance where task_id = 'newer-release'"
     row = airflow.query(f"select kwargs from trigger where id = ({mine})")[0][0]  # noqa: S608 - constants; no Fernet key
-    newer = row.replace('"cluster_name":', '"from_the_future": {"a": [1]}, "cluster_name":', 1)
+    newer = row.replace('"cluster_name":', '"from_the_future": "1", "cluster_name":', 1)
     assert newer != row
 
     airflow.lose_triggerer()

@@ -194,6 +194,17 @@ def test_a_connection_that_this_triggerer_lacks_is_named_in_the_event(sandbox: S
     assert seen(sandbox) == []
 
 
+def test_a_format_of_a_newer_release_is_named_in_the_event(sandbox: Sandbox) -> None:
+    watching = trigger()
+    watching.eks["v"] = 2
+
+    event = asyncio.run(first_event(watching))
+
+    assert event["status"] == "error"
+    assert "[eks:trigger-version] this task was deferred by a newer eks-cross-account" in event["message"]
+    assert seen(sandbox) == []
+
+
 def test_no_secret_is_in_row_event_or_log_at_debug(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     add_pods(sandbox, "report-1")
     watching = trigger()

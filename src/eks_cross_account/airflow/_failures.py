@@ -133,7 +133,7 @@ def failure_of(error: BaseException, target_of: Callable[[], Target], access: Ac
     chain = list(links(error))
     for link in chain:
         if isinstance(link, EksTokenError):
-            return _of_token_error(link, access)
+            return of_token_error(link, access)
     for link in chain:
         ours = _OUR_LINE.search(str(link))
         if ours is not None:  # said in the triggerer, and brought here as text
@@ -196,7 +196,7 @@ def _as_said(line: str) -> Failure:
     return Failure(name, text, retry, for_good=name in _MISTAKES)
 
 
-def _of_token_error(error: EksTokenError, access: Access | None) -> Failure:  # noqa: PLR0911 - one per class
+def of_token_error(error: EksTokenError, access: Access | None) -> Failure:  # noqa: PLR0911 - one per class
     """One id per next step."""
     where = f" ({access.connected.label})" if access is not None else ""
     if isinstance(error, ConnectionMissingError):
@@ -472,5 +472,6 @@ __all__ = [
     "http_status",
     "links",
     "named_failures",
+    "of_token_error",
     "page_of",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from eks_cross_account.airflow._clients import AsyncEksKubernetesHook
-from eks_cross_account.airflow._failures import EksFailure, failure_of
+from eks_cross_account.airflow._failures import EksFailure, of_token_error
 from eks_cross_account.airflow._seams import EksPodOperator, KubernetesPodTrigger
 from eks_cross_account.airflow._target import Target
 from eks_cross_account.errors import EksTokenError, without_frames
@@ -30,8 +30,7 @@ class _NamingHook(AsyncEksKubernetesHook):
             async with super().get_conn() as client:
                 yield client
         except EksTokenError as error:
-            failure = failure_of(error, lambda: self.target, self.known_access)
-            raise EksFailure(failure.line if failure is not None else str(error)) from without_frames(error)
+            raise EksFailure(of_token_error(error, self.known_access).line) from without_frames(error)
 
 
 class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # Airflow has no types here
@@ -44,7 +43,6 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
         super().__init__(**kwargs)
         self._fired = False
         self.eks: dict[str, Any] = dict(eks)
-        self._target = Target.from_dict(eks)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The parent's arguments, and ``eks`` as it came: a key of a newer release survives."""
@@ -53,6 +51,14 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
             **kwargs,
             "eks": self.eks,
         }
+
+    @cached_property
+    def _target(self) -> Target:
+        """Not made in __init__: what that raises ends the whole triggerer, with the triggers of all other tasks."""
+        try:
+            return Target.from_dict(self.eks)
+        except EksTokenError as error:
+            raise EksFailure(of_token_error(error, None).line) from None
 
     @cached_property
     def hook(self) -> AsyncEksKubernetesHook:
