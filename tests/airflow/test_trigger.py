@@ -211,9 +211,9 @@ def test_no_secret_is_in_row_event_or_log_at_debug(sandbox: Sandbox, caplog: pyt
 def test_tokens_are_renewed_once_for_all_triggers(sandbox: Sandbox) -> None:
     team = add_second_role(sandbox)
     for arn in (ROLE, team):
-        sandbox._world.roles[arn].life = timedelta(seconds=6)  # a tenth is the margin: a busy machine needs that
-    names = [f"p{number}" for number in range(20)]
-    add_pods(sandbox, *names, life=10)
+        sandbox._world.roles[arn].life = timedelta(seconds=8)  # a tenth is the margin: a busy machine needs that
+    names = [f"p{number}" for number in range(5)]
+    add_pods(sandbox, *names, life=12)
 
     events = asyncio.run(all_of_them([trigger(name, hops=(RoleHop(team),), poll_interval=0.5) for name in names]))
 
