@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from eks_cross_account.sandbox._faults import Faults
     from eks_cross_account.sandbox._world import EksCluster, World
 
+_OVER = ("Succeeded", "Failed")
 _TICK = 0.02  # how often what is followed is looked at again, in seconds
 _BODY_LIMIT = 3 * 1024 * 1024  # as kube-apiserver
 _DEPTH_LIMIT = 100  # of a body's JSON: Go's decoder stops at 10000, Python's copies stop sooner
@@ -149,6 +150,7 @@ class ApiServer:
         self._record = record
         self._version = 1
         self._pods: dict[tuple[str, str], _pods.Pod] = {}
+        self._changing: dict[tuple[str, str], _pods.Pod] = {}  # those to which something may still happen
         self._seen: dict[tuple[str, str], dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
         self._handlers: dict[str, Callable[[_Call], Awaitable[web.StreamResponse]]] = {
@@ -267,7 +269,7 @@ class ApiServer:
         if call.query("dryRun") != "All":
             self._version += 1
             pod.version = self._version
-            self._pods[pod.key] = pod
+            self._pods[pod.key] = self._changing[pod.key] = pod
         return _json(pod.document(call.now), 201)
 
     async def _get_pod(self, call: _Call) -> web.Response:
@@ -311,6 +313,7 @@ class ApiServer:
         grace = options.get("gracePeriodSeconds")
         if call.query("dryRun") != "All" and (pod.removal is None or grace == 0):
             pod.delete(call.now, grace)
+            self._changing[pod.key] = pod
             self._version += 1
             pod.version = self._version
         document = pod.document(call.now)
@@ -433,7 +436,8 @@ class ApiServer:
 
     def _settle(self, now: datetime) -> None:
         """Let everything that was to happen until now have happened: versions, events, pods that are gone."""
-        for key, pod in list(self._pods.items()):
+        for key in list(self._changing):
+            pod = self._pods[key]
             for event in pod.news(now):
                 self._version += 1
                 self._events.append(_event(pod, event, self._version))
@@ -444,7 +448,9 @@ class ApiServer:
             self._seen[key] = status
             if pod.removal is not None and now >= pod.removal:
                 self._version += 1
-                del self._pods[key], self._seen[key]
+                del self._pods[key], self._seen[key], self._changing[key]
+            elif pod.removal is None and status["phase"] in _OVER:
+                del self._changing[key]  # until somebody deletes it: a thousand of them would slow every request
 
     def _pod(self, call: _Call) -> _pods.Pod:
         found = self._pods.get((call.asked.namespace, call.asked.name))
