@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account.cluster import Cluster
-from eks_cross_account.credentials import RoleHop
+from eks_cross_account.credentials import RoleHop, role_chain
 from eks_cross_account.errors import CredentialsError, EksTokenError, printable
 from eks_cross_account.token import check_cluster_name
 
@@ -75,6 +75,19 @@ class Target:
         known = {field.name for field in fields(cls)} - {"hops"}
         hops = tuple(hop_of(hop) for hop in stored.get("hops") or ())
         return cls(hops=hops, **{name: value for name, value in stored.items() if name in known})
+
+
+def target_of(task: Any) -> Target:  # noqa: ANN401 - an operator
+    """What an operator's arguments mean, once templates are rendered: an empty text is none."""
+    chain = hops_of(task.role_hops) if task.role_hops else None
+    return Target(
+        cluster_name=task.cluster_name,
+        region=task.region or None,
+        aws_conn_id=task.aws_conn_id or None,
+        hops=role_chain(task.role_arn or None, task.external_id or None, task.session_name or None, chain),
+        cluster_endpoint=task.cluster_endpoint or None,
+        cluster_ca=task.cluster_ca or None,
+    )
 
 
 def hops_of(role_hops: Iterable[RoleHop | Mapping[str, Any] | str] | None) -> tuple[RoleHop, ...]:

@@ -22,8 +22,7 @@ from eks_cross_account.airflow._connections import (
 from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
-from eks_cross_account.airflow._target import Target, hops_of
-from eks_cross_account.credentials import RoleHop, role_chain
+from eks_cross_account.airflow._target import Target, target_of
 from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
 from eks_cross_account.errors import EksTokenError
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from eks_cross_account.airflow._connections import Access
+    from eks_cross_account.credentials import RoleHop
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT = 5.0  # seconds, for each answer of the API server
@@ -106,16 +106,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
 
     def report(self) -> Report:
         """All findings. Raises EksTokenError only for arguments that cannot be asked about."""
-        chain = hops_of(self.role_hops) if self.role_hops else None
-        target = Target(
-            cluster_name=self.cluster_name,
-            region=self.region or None,
-            aws_conn_id=self.aws_conn_id or None,
-            hops=role_chain(self.role_arn or None, self.external_id or None, self.session_name or None, chain),
-            cluster_endpoint=self.cluster_endpoint or None,
-            cluster_ca=self.cluster_ca or None,
-        )
-        return report_of(target, namespace=self.namespace or None)
+        return report_of(target_of(self), namespace=self.namespace or None)
 
 
 def report_of(

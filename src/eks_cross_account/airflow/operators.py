@@ -19,15 +19,15 @@ from eks_cross_account.airflow._seams import (
     KubernetesPodOperator,
     OnFinishAction,
 )
-from eks_cross_account.airflow._target import Target, hops_of
+from eks_cross_account.airflow._target import Target, target_of
 from eks_cross_account.airflow.triggers import ours_instead_of
-from eks_cross_account.credentials import RoleHop, role_chain
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterable, Mapping, Sequence
 
     from eks_cross_account.airflow._connections import Access
+    from eks_cross_account.credentials import RoleHop
 
 _FORBIDDEN = 403
 _FINISHED = {"Succeeded", "Failed"}
@@ -138,15 +138,7 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
 
     def eks_target(self) -> Target:
         """Cluster, connection and roles, as they are once templates are rendered."""
-        chain = hops_of(self.role_hops) if self.role_hops else None
-        return Target(
-            cluster_name=self.cluster_name,
-            region=self.region or None,
-            aws_conn_id=self.aws_conn_id or None,
-            hops=role_chain(self.role_arn or None, self.external_id or None, self.session_name or None, chain),
-            cluster_endpoint=self.cluster_endpoint or None,
-            cluster_ca=self.cluster_ca or None,
-        )
+        return target_of(self)
 
     @cached_property
     def hook(self) -> EksKubernetesHook:
