@@ -1,6 +1,6 @@
 """A cluster as the tests ask it, whichever it is: tokens by role, requests on the wire, and its audit log.
 
-The sandbox is one; the real API server behind the real authenticator is to be the other (tests/cluster).
+The sandbox is one; the real API server behind the real authenticator is the other (tests/cluster).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from eks_cross_account import Cluster, TokenProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from eks_cross_account.sandbox import Sandbox
 
@@ -42,19 +42,20 @@ class Answer:
         return json.loads(self.body)
 
 
-class SandboxCluster:
-    """The sandbox's cluster ``analytics`` with the four roles above."""
+class Target:
+    """A cluster ``analytics`` with the four roles above, in the accounts of a sandbox that is started."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self._world = sandbox.cluster()
         for role in (STRANGER, BARE):
             sandbox.add_role(role)
-        sandbox.add_access_entry(self._world, BARE)
+        sandbox.add_access_entry(sandbox.cluster(), BARE)
 
     @property
     def cluster(self) -> Cluster:
-        return Cluster(self._world.name, self._world.endpoint, self._world.certificate_authority, arn=self._world.arn)
+        """Where it is."""
+        world = self.sandbox.cluster()
+        return Cluster(world.name, world.endpoint, world.certificate_authority, arn=world.arn)
 
     def provider(self, role: str = WORKER) -> TokenProvider:
         session = self.sandbox.issue_session(role, SESSION)
@@ -66,7 +67,16 @@ class SandboxCluster:
         return self.provider(role).get_token().value
 
     def audit(self) -> list[dict[str, Any]]:
-        return [request.audit_event() for request in self.sandbox.kubernetes_requests]
+        """The events of its audit log, the oldest first."""
+        raise NotImplementedError
+
+    def set_aws_auth(self, data: Mapping[str, str]) -> None:
+        """Let kube-system/aws-auth have this data; it counts when this returns."""
+        raise NotImplementedError
+
+    def set_mode(self, mode: str) -> None:
+        """Another authentication mode; it counts when this returns."""
+        raise NotImplementedError
 
     def ask(
         self,
@@ -91,6 +101,19 @@ class SandboxCluster:
         context = ssl.create_default_context(cadata=b64decode(self.cluster.certificate_authority).decode())
         host, _, port = self.cluster.endpoint.removeprefix("https://").partition(":")
         return Connection(host, int(port), context=context, timeout=SECONDS)
+
+
+class SandboxCluster(Target):
+    """The sandbox's own."""
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [request.audit_event() for request in self.sandbox.kubernetes_requests]
+
+    def set_aws_auth(self, data: Mapping[str, str]) -> None:
+        self.sandbox.cluster().aws_auth = dict(data)
+
+    def set_mode(self, mode: str) -> None:
+        self.sandbox.cluster().authentication_mode = mode
 
 
 class Connection(http.client.HTTPSConnection):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from real_cluster import RealCluster
+
 _ALSO = {
     "CURL_CA_BUNDLE",
     "KUBECONFIG",
@@ -67,3 +69,16 @@ def loopback_only() -> Iterator[None]:
     patch.setattr(socket.socket, "connect_ex", checked(connect_ex))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def real_cluster() -> Iterator[RealCluster]:
+    """kube-apiserver behind aws-iam-authenticator; skipped where there is no Go to build them with."""
+    from build import NoGoError  # noqa: PLC0415 - only where it is used: tests/cluster
+    from real_cluster import RealCluster  # noqa: PLC0415 - as above
+
+    try:
+        with RealCluster() as started:
+            yield started
+    except NoGoError as error:
+        pytest.skip(str(error))

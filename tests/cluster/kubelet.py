@@ -1,0 +1,216 @@
+"""A stand-in for the kubelet's port: logs that end with their container, and the commands of Airflow's XCom sidecar.
+
+kwok plays the pods; what it cannot do is done here: it never ends a followed log when the pod ends, and its exec over a
+websocket has no container to run in. Everything else on the port (SPDY, which kubectl's exec speaks) goes on to kwok.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import WSMsgType, web
+
+from eks_cross_account.sandbox import _exec, _pods, _server
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterator
+
+_TICK = 0.05
+_HEAD_LIMIT = 65_536
+_PROTOCOL = "v4.channel.k8s.io"
+INTERRUPTED = f"{_pods.ANNOTATION}interrupted"
+
+
+class Kubelet:
+    """``pod``: reads one, None when it is gone; ``annotate``: writes one of its annotations.
+
+    Listens with ``context`` on ``port``; what is not its own it passes to ``kwok_port``.
+    """
+
+    def __init__(
+        self,
+        pod: Callable[[str, str], Awaitable[dict[str, Any] | None]],
+        annotate: Callable[[str, str, str, str], Awaitable[None]],
+        kwok_port: int,
+    ) -> None:
+        self._pod = pod
+        self._annotate = annotate
+        self._kwok_port = kwok_port
+
+    async def listen(self, loop: _server.Loop, port: int, context: ssl.SSLContext) -> None:
+        """Serve until the loop stops."""
+        own_port = await _server.listen(loop, self._answer)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                await self._route(reader, writer, own_port)
+            writer.close()
+
+        server = await asyncio.start_server(serve, _server.LOOPBACK, port, ssl=context, limit=_HEAD_LIMIT)
+
+        async def close() -> None:
+            server.close()
+
+        loop.on_stop(close)
+
+    async def _route(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own_port: int) -> None:
+        """The connection's one request: to itself, or to kwok."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        lowered = head.lower()
+        is_upgrade = b"\r\nupgrade:" in lowered
+        is_own = b" /containerlogs/" in lowered or (b" /exec/" in lowered and b"upgrade: websocket" in lowered)
+        if not is_upgrade:  # or the next request on this connection would go where this one goes
+            head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+        inner_reader, inner_writer = await asyncio.open_connection(
+            _server.LOOPBACK, own_port if is_own else self._kwok_port
+        )
+        inner_writer.write(head)
+        ends = {asyncio.ensure_future(_pipe(reader, inner_writer)), asyncio.ensure_future(_pipe(inner_reader, writer))}
+        done, rest = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in rest:  # a client that has gone ends the followed log
+            end.cancel()
+        await asyncio.gather(*done, *rest, return_exceptions=True)
+        inner_writer.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        kind, namespace, name, container = request.path.strip("/").split("/")[:4]
+        document = await self._pod(namespace, name)
+        if document is None:
+            return web.Response(status=404, text=f'pods "{name}" not found')
+        if kind == "exec":
+            return await self._exec(request, document, container)
+        return await self._log(request, document, container)
+
+    async def _log(self, request: web.BaseRequest, document: dict[str, Any], container: str) -> web.StreamResponse:
+        namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
+        reader = _LogReader(_container(document, container), request.rel_url.query)
+        answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await answer.prepare(request)
+        follow = request.rel_url.query.get("follow") == "true"
+        while True:
+            told = _container(document, container)
+            for line in reader.read(told):
+                await answer.write(line)
+            if told.ends is not None or not follow or request.transport is None or request.transport.is_closing():
+                break
+            await asyncio.sleep(_TICK)
+            found = await self._pod(namespace, name)
+            if found is None or found["metadata"]["uid"] != document["metadata"]["uid"]:
+                break
+            document = found
+        await answer.write_eof()
+        return answer
+
+    async def _exec(self, request: web.BaseRequest, document: dict[str, Any], container: str) -> web.StreamResponse:
+        command = request.rel_url.query.getall("command", [])
+        if "running" not in _state(document, container):
+            return web.Response(status=500, text=f'container not found ("{container}")')
+        pod = _Files(document)
+        shell = _exec.Shell(pod, _container(document, container), command)  # type: ignore[arg-type]
+        socket = web.WebSocketResponse(protocols=(_PROTOCOL,))
+        await socket.prepare(request)
+        for channel, payload in shell.begin(datetime.now(UTC)):
+            await socket.send_bytes(bytes([channel]) + payload)
+        while request.rel_url.query.get("input") in {"1", "true"} and not shell.is_over:
+            message = await socket.receive()
+            if message.type not in {WSMsgType.BINARY, WSMsgType.TEXT}:
+                break
+            raw = message.data if isinstance(message.data, bytes) else message.data.encode()
+            for channel, payload in shell.feed(raw[1:], datetime.now(UTC)) if raw[:1] == b"\0" else ():
+                await socket.send_bytes(bytes([channel]) + payload)
+        if pod.interrupted:
+            metadata = document["metadata"]
+            await self._annotate(metadata["namespace"], metadata["name"], INTERRUPTED, "true")
+        await socket.send_bytes(bytes([_exec.ERROR]) + json.dumps(shell.status).encode())
+        await socket.close()
+        return socket
+
+
+@dataclass
+class _Files:
+    """What a shell of the sidecar can reach of its pod."""
+
+    document: dict[str, Any]
+    interrupted: bool = False
+    files: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        notes = self.document["metadata"].get("annotations", {})
+        self.files = {_pods._XCOM_FILE: notes.get(f"{_pods.ANNOTATION}xcom", "")}
+
+    def interrupt(self, _: object, __: datetime) -> None:
+        self.interrupted = True
+
+
+def _statuses(document: dict[str, Any]) -> list[dict[str, Any]]:
+    status = document.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _state(document: dict[str, Any], container: str) -> dict[str, Any]:
+    return next((found["state"] for found in _statuses(document) if found["name"] == container), {})
+
+
+def _container(document: dict[str, Any], name: str) -> _pods.Container:
+    """The container as the API server has it now: when it began and ended, and what it writes meanwhile."""
+    is_init = any(each["name"] == name for each in document["spec"].get("initContainers", []))
+    state = _state(document, name)
+    life = _pods._Annotations(document["metadata"].get("annotations", {})).of(
+        name, only=is_init or name == _pods.XCOM_SIDECAR
+    )
+    times = state.get("running") or state.get("terminated") or {}
+    starts = _moment(times.get("startedAt"))
+    ends = _moment(times.get("finishedAt"))
+    planned = None if starts is None else starts + life.seconds("run-seconds", 0 if is_init else 0.5)
+    if ends is not None:  # the API's dates are whole seconds: all that was planned has been written
+        ends = max(ends, planned or ends)
+    return _pods.Container(
+        name, "", is_init, starts, ends, 0, "", () if name == _pods.XCOM_SIDECAR else life.lines(name),
+        ("ContainerCreating", ""), planned or datetime.now(UTC),
+    )  # fmt: skip
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+class _LogReader:
+    """What one request has not been given yet: the kubelet's reading of PodLogOptions."""
+
+    def __init__(self, container: _pods.Container, query: Any) -> None:
+        self._timestamps = query.get("timestamps") == "true"
+        self._limit = int(query["limitBytes"]) if "limitBytes" in query else None
+        self._since: datetime | None = None
+        if "sinceTime" in query:
+            self._since = datetime.fromisoformat(query["sinceTime"])
+        elif "sinceSeconds" in query:
+            self._since = datetime.now(UTC) - timedelta(seconds=int(query["sinceSeconds"]))
+        written = len(list(self._lines(container)))
+        self._given = max(0, written - int(query["tailLines"])) if "tailLines" in query else 0
+
+    def _lines(self, container: _pods.Container) -> Iterator[tuple[datetime, str]]:
+        now = datetime.now(UTC) if container.ends is None else container.ends
+        return (found for found in container.log(now) if self._since is None or found[0] >= self._since)
+
+    def read(self, container: _pods.Container) -> Iterator[bytes]:
+        for at, line in list(self._lines(container))[self._given :]:
+            self._given += 1
+            raw = f"{_pods.nanoseconds(at)} {line}\n".encode() if self._timestamps else f"{line}\n".encode()
+            if self._limit is not None:
+                raw = raw[: self._limit]
+                self._limit -= len(raw)
+            if raw:
+                yield raw
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while chunk := await reader.read(_HEAD_LIMIT):
+            writer.write(chunk)
+            await writer.drain()
