@@ -122,9 +122,7 @@ class RealCluster(Target):
         self.sandbox.start()
         world = self.sandbox.cluster()
         self._authority = Authority(self._folder)
-        self._ports = dict(
-            zip(("api", "etcd", "peer", "authenticator", "kubelet", "kwok"), _free_ports(6), strict=True)
-        )
+        self._ports = _free_ports("api", "etcd", "peer", "authenticator", "kubelet", "kwok")
         self._admin = self._authority.client("admin", "system:masters")
         world.endpoint = f"https://127.0.0.1:{self._ports['api']}"
         world.certificate_authority = base64.b64encode(self._authority.ca.read_bytes()).decode()
@@ -181,7 +179,10 @@ class RealCluster(Target):
     def _start_api_server(self) -> None:
         (self._folder / "authentication.yaml").write_text(json.dumps({
             "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
-            "anonymous": {"enabled": True, "conditions": [{"path": path} for path in ("/healthz", "/livez", "/readyz")]},
+            "anonymous": {
+                "enabled": True,
+                "conditions": [{"path": path} for path in ("/healthz", "/livez", "/readyz")],
+            },
         }))  # fmt: skip
         self.audit_log = self._folder / "audit.log"
         (self._folder / "audit.yaml").write_text(json.dumps({
