@@ -310,6 +310,26 @@ class RealCluster(Target):
         self._entries.write_text(json.dumps({"Version": version, "mapRoles": rows, "LastUpdatedDateTime": "0"}))
         until(lambda: f'"Version": "{version}"' in self.authenticator_log.replace('\\"', '"'))
 
+    def add_access_entry(self, role_arn: str, *, groups: tuple[str, ...] = ()) -> None:
+        """An access entry; it counts when this returns."""
+        self.sandbox.add_access_entry(self.sandbox.cluster(), role_arn, groups=groups)
+        self._settle_entries()
+
+    def stop(self, name: str, how: int = signal.SIGTERM) -> None:
+        """End one of the programs."""
+        self.processes[name].stop(how)
+
+    def start(self, name: str) -> None:
+        """Start it again, and wait until it does its work."""
+        process = self.processes[name]
+        heard = _occurrences(process, "listening on")
+        process.start()
+        if name == "aws-iam-authenticator":
+            self._wait(lambda: _occurrences(process, "listening on") > heard)
+            self._settle_entries()
+        elif name == "kube-apiserver":
+            self.wait_ready()
+
     # --- records
 
     @property
@@ -318,7 +338,11 @@ class RealCluster(Target):
 
     def audit(self) -> list[dict[str, Any]]:
         lines = self.audit_log.read_text().splitlines()
-        return [json.loads(line) for line in lines if "kube-probe" not in line]
+        return [json.loads(line) for line in lines]
+
+    def refused(self) -> list[dict[str, Any]]:
+        """Of these, the 401s."""
+        return [event for event in self.audit() if event["responseStatus"]["code"] == 401]
 
     # --- inside
 
@@ -389,6 +413,10 @@ class RealCluster(Target):
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         async with (await self._http()).patch(path, data=body, headers=headers) as answer:
             answer.raise_for_status()
+
+
+def _occurrences(process: Process, text: str) -> int:
+    return process.log.read_text(errors="replace").count(text)
 
 
 def _scheduler() -> dict[str, dict[str, Any]]:
