@@ -45,16 +45,20 @@ class Answer:
 class Target:
     """A cluster ``analytics`` with the four roles above, in the accounts of a sandbox that is started."""
 
+    name: str
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
+        self.world = sandbox.cluster()  # what AWS knows of it
+        self.asked = 0
         for role in (STRANGER, BARE):
             sandbox.add_role(role)
-        sandbox.add_access_entry(sandbox.cluster(), BARE)
+        sandbox.add_access_entry(self.world, BARE)
 
     @property
     def cluster(self) -> Cluster:
         """Where it is."""
-        world = self.sandbox.cluster()
+        world = self.world
         return Cluster(world.name, world.endpoint, world.certificate_authority, arn=world.arn)
 
     def provider(self, role: str = WORKER) -> TokenProvider:
@@ -67,16 +71,28 @@ class Target:
         return self.provider(role).get_token().value
 
     def audit(self) -> list[dict[str, Any]]:
-        """The events of its audit log, the oldest first."""
+        """The events of its audit log for what this test has asked, the oldest first."""
+        raise NotImplementedError
+
+    def authenticator_log(self) -> list[str]:
+        """The lines of its authenticator that say who was let in and who was not, and why, in this test."""
         raise NotImplementedError
 
     def set_aws_auth(self, data: Mapping[str, str]) -> None:
-        """Let kube-system/aws-auth have this data; it counts when this returns."""
+        """Let kube-system/aws-auth have this data; it counts when this returns, as all that follows."""
         raise NotImplementedError
 
     def set_mode(self, mode: str) -> None:
-        """Another authentication mode; it counts when this returns."""
+        """Another authentication mode."""
         raise NotImplementedError
+
+    def add_access_entry(self, role_arn: str, *, groups: tuple[str, ...] = ()) -> None:
+        """An access entry."""
+        self.sandbox.add_access_entry(self.world, role_arn, groups=groups)
+
+    def remove_access_entry(self, role_arn: str) -> None:
+        """Take one away."""
+        self.sandbox.remove_access_entry(self.world, role_arn)
 
     def ask(
         self,
@@ -89,6 +105,7 @@ class Target:
         **query: Any,
     ) -> Answer:
         """One request on a connection of its own; ``role`` None: without a token."""
+        self.asked += 1
         sent = {} if role is None else {"Authorization": f"Bearer {self.token(role)}"}
         with self.connection() as connection:
             target = f"{path}?{urlencode(query, doseq=True)}" if query else path
@@ -106,14 +123,19 @@ class Target:
 class SandboxCluster(Target):
     """The sandbox's own."""
 
+    name = "sandbox"
+
     def audit(self) -> list[dict[str, Any]]:
         return [request.audit_event() for request in self.sandbox.kubernetes_requests]
 
+    def authenticator_log(self) -> list[str]:
+        return self.sandbox.authenticator_log
+
     def set_aws_auth(self, data: Mapping[str, str]) -> None:
-        self.sandbox.cluster().aws_auth = dict(data)
+        self.world.aws_auth = dict(data)
 
     def set_mode(self, mode: str) -> None:
-        self.sandbox.cluster().authentication_mode = mode
+        self.world.authentication_mode = mode
 
 
 class Connection(http.client.HTTPSConnection):

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from build import NoGoError
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def loopback_only() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[RealCluster]:
     """kube-apiserver behind aws-iam-authenticator; skipped where there is no Go to build them with."""
-    from build import NoGoError  # noqa: PLC0415 - only where it is used: tests/cluster
-    from real_cluster import RealCluster  # noqa: PLC0415 - as above
+    from real_cluster import RealCluster  # noqa: PLC0415 - only where it is used
 
     try:
         with RealCluster() as started:

@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import which
 
 HERE = Path(__file__).parent
+ENVIRON = dict(os.environ)  # of the run: a test has another HOME, where Go would begin with nothing
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-cross-account" / "cluster"
 KUBERNETES = "1.36.3"
 AUTHENTICATOR = "0.7.18"
@@ -50,7 +51,7 @@ def go_version() -> str:
     """Such as ``go1.26.8``. Raises NoGoError."""
     if which("go") is None:
         raise NoGoError("the real cluster is built from source and there is no Go here (go.dev/doc/install)")
-    shown = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True)  # noqa: S607 - the user's
+    shown = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True, env=ENVIRON)  # noqa: S607 - the user's
     return shown.stdout.strip()
 
 
@@ -78,7 +79,7 @@ def _build(program: _Program, file: Path) -> None:
     unfinished = file.with_suffix(f".{os.getpid()}")
     command = ["go", "build", "-mod=readonly", "-ldflags", program.flags, "-o", str(unfinished), program.package]
     try:
-        subprocess.run(command, cwd=HERE / program.module, check=True)
+        subprocess.run(command, cwd=HERE / program.module, env=ENVIRON, check=True)
         unfinished.rename(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,21 +1,22 @@
 """A stand-in for the kubelet's port: logs that end with their container, and the commands of Airflow's XCom sidecar.
 
-kwok plays the pods; what it cannot do is done here: it never ends a followed log when the pod ends, and its exec over a
-websocket has no container to run in. Everything else on the port (SPDY, which kubectl's exec speaks) goes on to kwok.
+kwok plays the pods; what it cannot do is done here: it never ends a followed log when the pod ends, and its exec has no
+container to run in. It runs commands on this machine, so it is given another command: shell.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from dataclasses import dataclass, field
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from eks_cross_account.sandbox import _exec, _pods, _server
+from eks_cross_account.sandbox import _pods, _server
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _TICK = 0.05
 _HEAD_LIMIT = 65_536
-_PROTOCOL = "v4.channel.k8s.io"
 INTERRUPTED = f"{_pods.ANNOTATION}interrupted"
 
 
@@ -62,10 +62,19 @@ class Kubelet:
     async def _route(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own_port: int) -> None:
         """The connection's one request: to itself, or to kwok."""
         head = await reader.readuntil(b"\r\n\r\n")
-        lowered = head.lower()
-        is_upgrade = b"\r\nupgrade:" in lowered
-        is_own = b" /containerlogs/" in lowered or (b" /exec/" in lowered and b"upgrade: websocket" in lowered)
-        if not is_upgrade:  # or the next request on this connection would go where this one goes
+        kind, namespace, name, container = head.split(b" ")[1].partition(b"?")[0].decode().strip("/").split("/")[:4]
+        is_own = kind == "containerLogs"
+        if kind == "exec":
+            document = await self._pod(namespace, name)
+            if document is None or "running" not in _state(document, container):
+                text = f'container not found ("{container}")'
+                writer.write(
+                    f"HTTP/1.1 500 Internal Server Error\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+                )
+                await writer.drain()
+                return
+            head = _shell_head(head, own_port)
+        if b"\r\nupgrade:" not in head.lower():  # or the next request on this connection would go where this one goes
             head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         inner_reader, inner_writer = await asyncio.open_connection(
             _server.LOOPBACK, own_port if is_own else self._kwok_port
@@ -83,8 +92,16 @@ class Kubelet:
         document = await self._pod(namespace, name)
         if document is None:
             return web.Response(status=404, text=f'pods "{name}" not found')
-        if kind == "exec":
-            return await self._exec(request, document, container)
+        if kind == "shell":
+            return await self._shell(request, document)
+        if request.rel_url.query.get("previous") == "true":
+            return web.Response(
+                status=400, text=f'previous terminated container "{container}" in pod "{name}" not found'
+            )
+        waiting = _state(document, container).get("waiting")
+        if waiting:
+            text = f'container "{container}" in pod "{name}" is waiting to start: {waiting["reason"]}'
+            return web.Response(status=400, text=text)
         return await self._log(request, document, container)
 
     async def _log(self, request: web.BaseRequest, document: dict[str, Any], container: str) -> web.StreamResponse:
@@ -107,45 +124,24 @@ class Kubelet:
         await answer.write_eof()
         return answer
 
-    async def _exec(self, request: web.BaseRequest, document: dict[str, Any], container: str) -> web.StreamResponse:
-        command = request.rel_url.query.getall("command", [])
-        if "running" not in _state(document, container):
-            return web.Response(status=500, text=f'container not found ("{container}")')
-        pod = _Files(document)
-        shell = _exec.Shell(pod, _container(document, container), command)  # type: ignore[arg-type]
-        socket = web.WebSocketResponse(protocols=(_PROTOCOL,))
-        await socket.prepare(request)
-        for channel, payload in shell.begin(datetime.now(UTC)):
-            await socket.send_bytes(bytes([channel]) + payload)
-        while request.rel_url.query.get("input") in {"1", "true"} and not shell.is_over:
-            message = await socket.receive()
-            if message.type not in {WSMsgType.BINARY, WSMsgType.TEXT}:
-                break
-            raw = message.data if isinstance(message.data, bytes) else message.data.encode()
-            for channel, payload in shell.feed(raw[1:], datetime.now(UTC)) if raw[:1] == b"\0" else ():
-                await socket.send_bytes(bytes([channel]) + payload)
-        if pod.interrupted:
-            metadata = document["metadata"]
+    async def _shell(self, request: web.BaseRequest, document: dict[str, Any]) -> web.StreamResponse:
+        """For shell.py: what is in the container's file; POST: it got its SIGINT."""
+        metadata = document["metadata"]
+        if request.method == "POST":
             await self._annotate(metadata["namespace"], metadata["name"], INTERRUPTED, "true")
-        await socket.send_bytes(bytes([_exec.ERROR]) + json.dumps(shell.status).encode())
-        await socket.close()
-        return socket
+        return web.json_response({"xcom": metadata.get("annotations", {}).get(f"{_pods.ANNOTATION}xcom", "")})
 
 
-@dataclass
-class _Files:
-    """What a shell of the sidecar can reach of its pod."""
-
-    document: dict[str, Any]
-    interrupted: bool = False
-    files: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        notes = self.document["metadata"].get("annotations", {})
-        self.files = {_pods._XCOM_FILE: notes.get(f"{_pods.ANNOTATION}xcom", "")}
-
-    def interrupt(self, _: object, __: datetime) -> None:
-        self.interrupted = True
+def _shell_head(head: bytes, own_port: int) -> bytes:
+    """The request for an exec with shell.py as its command, which is told the command that was meant."""
+    line, _, rest = head.partition(b"\r\n")
+    method, target, version = line.decode().split(" ")
+    path, _, query = target.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    shell = [sys.executable, str(Path(__file__).with_name("shell.py")), str(own_port), path.removeprefix("/exec/")]
+    command = [("command", word) for word in (*shell, *(value for name, value in given if name == "command"))]
+    sent = urlencode([*command, *(pair for pair in given if pair[0] != "command")])
+    return f"{method} {path}?{sent} {version}\r\n".encode() + rest
 
 
 def _statuses(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -190,7 +186,7 @@ class _LogReader:
         if "sinceTime" in query:
             self._since = datetime.fromisoformat(query["sinceTime"])
         elif "sinceSeconds" in query:
-            self._since = datetime.now(UTC) - timedelta(seconds=int(query["sinceSeconds"]))
+            self._since = datetime.now(UTC) - timedelta(seconds=min(int(query["sinceSeconds"]), _pods.LONGEST))
         written = len(list(self._lines(container)))
         self._given = max(0, written - int(query["tailLines"])) if "tailLines" in query else 0
 

@@ -33,7 +33,7 @@ from pki import Authority
 from eks_cross_account.sandbox import Sandbox, _server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 NODE = "node-1"
@@ -85,7 +85,12 @@ class Process:
 
 
 class RealCluster(Target):
-    """The cluster ``analytics`` of the sandbox's account B on a real API server. A context manager."""
+    """The cluster ``analytics`` of the sandbox's account B on a real API server. A context manager.
+
+    ``test``: one test's view of it, clean before and after.
+    """
+
+    name = "real"
 
     def __init__(self) -> None:
         self.sandbox = Sandbox()
@@ -94,6 +99,7 @@ class RealCluster(Target):
         self._session: aiohttp.ClientSession | None = None
         self._versions = itertools.count(1)
         self._guard: socket.socket | None = None
+        self._audited = self._logged = 0
         self.processes: dict[str, Process] = {}
 
     # --- life
@@ -277,7 +283,7 @@ class RealCluster(Target):
         })  # fmt: skip
 
     def set_aws_auth(self, data: Mapping[str, str]) -> None:
-        before = self.authenticator_log.count("Received aws-auth watch event")
+        before = self.log().count("Received aws-auth watch event")
         path, document = (
             "/api/v1/namespaces/kube-system/configmaps",
             {"metadata": {"name": "aws-auth"}, "data": dict(data)},
@@ -285,14 +291,14 @@ class RealCluster(Target):
         made = self.admin("POST", path, document, accept=(201, 409))
         if made["kind"] == "Status":
             self.admin("PUT", f"{path}/aws-auth", document)
-        until(lambda: self.authenticator_log.count("Received aws-auth watch event") > before)
+        until(lambda: self.log().count("Received aws-auth watch event") > before)
         self.sandbox.cluster().aws_auth = dict(data)
 
     def set_mode(self, mode: str) -> None:
         self.sandbox.cluster().authentication_mode = mode
-        told = f"BackendMode dynamic file got changed to {json.dumps(self._mode_of(mode))}"
-        self._mode.write_text(json.dumps(self._mode_of(mode)))
-        until(lambda: told in self.authenticator_log)
+        text = json.dumps(self._mode_of(mode))
+        self._mode.write_text(text)
+        until(lambda: f"BackendMode dynamic file got changed to {text}" in self.log().replace('\\"', '"'))
 
     def _mode_of(self, mode: str) -> dict[str, str]:
         return {"backendMode": _MODES[mode], "Version": str(next(self._versions)), "LastUpdatedDateTime": "0"}
@@ -308,11 +314,14 @@ class RealCluster(Target):
             for entry in self.sandbox.cluster().entries.values()
         ]  # fmt: skip
         self._entries.write_text(json.dumps({"Version": version, "mapRoles": rows, "LastUpdatedDateTime": "0"}))
-        until(lambda: f'"Version": "{version}"' in self.authenticator_log.replace('\\"', '"'))
+        until(lambda: f'"Version": "{version}"' in self.log().replace('\\"', '"'))
 
     def add_access_entry(self, role_arn: str, *, groups: tuple[str, ...] = ()) -> None:
-        """An access entry; it counts when this returns."""
-        self.sandbox.add_access_entry(self.sandbox.cluster(), role_arn, groups=groups)
+        super().add_access_entry(role_arn, groups=groups)
+        self._settle_entries()
+
+    def remove_access_entry(self, role_arn: str) -> None:
+        super().remove_access_entry(role_arn)
         self._settle_entries()
 
     def stop(self, name: str, how: int = signal.SIGTERM) -> None:
@@ -330,19 +339,66 @@ class RealCluster(Target):
         elif name == "kube-apiserver":
             self.wait_ready()
 
+    @contextlib.contextmanager
+    def test(self) -> Iterator[Self]:
+        """What one test changes is put back: pods, access entries, aws-auth, mode, roles; its records are its own."""
+        world, cluster = self.sandbox._world, self.sandbox.cluster()
+        roles, entries, mode = dict(world.roles), dict(cluster.entries), cluster.authentication_mode
+        self._audited, self._logged, self.asked = len(self._events()), len(self.log()), 0
+        try:
+            yield self
+        finally:
+            self.sandbox.clear_faults()
+            self.sandbox.undeny()
+            world.roles.clear()
+            world.roles.update(roles)
+            if cluster.entries != entries:
+                cluster.entries.clear()
+                cluster.entries.update(entries)
+                self._settle_entries()
+            if cluster.authentication_mode != mode:
+                self.set_mode(mode)
+            if cluster.aws_auth:
+                self.set_aws_auth({})
+            self._delete_pods()
+            self._audited = self._logged = 0
+
+    def _delete_pods(self) -> None:
+        for item in self.admin("GET", "/api/v1/pods")["items"]:
+            path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}"
+            self.admin("DELETE", f"{path}?gracePeriodSeconds=0", accept=(200, 404))
+        for namespace in NAMESPACES:
+            self.admin("DELETE", f"/api/v1/namespaces/{namespace}/events")
+
     # --- records
 
-    @property
-    def authenticator_log(self) -> str:
+    def log(self) -> str:
+        """All that the authenticator has written."""
         return self.processes["aws-iam-authenticator"].log.read_text(errors="replace")
 
+    def authenticator_log(self) -> list[str]:
+        lines = self.log()[self._logged :].splitlines()
+        return [line for line in lines if 'msg="access ' in line]
+
     def audit(self) -> list[dict[str, Any]]:
-        lines = self.audit_log.read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        """Those of the cluster's own programs and of its owner are left out."""
+        found: list[dict[str, Any]] = []
+
+        def enough() -> bool:  # an event is written when its answer has been sent
+            found[:] = [event for event in self._events()[self._audited :] if not _is_own(event)]
+            return len(found) >= self.asked
+
+        until(enough)
+        return found
+
+    def _events(self) -> list[dict[str, Any]]:
+        """One per request, its last stage: a refusal has ResponseStarted alone, what is streamed has it first."""
+        every = [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+        return list({event["auditID"]: event for event in every}.values())
 
     def refused(self) -> list[dict[str, Any]]:
-        """Of these, the 401s."""
-        return [event for event in self.audit() if event["responseStatus"]["code"] == 401]
+        """Of the events of all tests, the 401s."""
+        return [event for event in self._events() if event["responseStatus"]["code"] == 401]
 
     # --- inside
 
@@ -413,6 +469,11 @@ class RealCluster(Target):
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         async with (await self._http()).patch(path, data=body, headers=headers) as answer:
             answer.raise_for_status()
+
+
+def _is_own(event: Mapping[str, Any]) -> bool:
+    name = event["user"].get("username", "")
+    return name == "admin" or (name.startswith("system:") and name != "system:anonymous")
 
 
 def _occurrences(process: Process, text: str) -> int:

@@ -102,7 +102,7 @@ def test_while_sts_throttles_the_verifier_all_are_refused_and_then_nobody(real_c
     sandbox.throttle("sts:GetCallerIdentity")
     try:
         refused = _refusal(core)
-        log = real_cluster.authenticator_log
+        log = real_cluster.log()
     finally:
         sandbox.clear_faults()
 
@@ -155,7 +155,7 @@ def test_a_clock_that_is_off_is_named(real_cluster: RealCluster, minutes: int, s
         region=real_cluster.sandbox.region,
         clock=lambda: datetime.now(UTC) + timedelta(minutes=minutes),
     )
-    token, written = provider.get_token().value, len(real_cluster.authenticator_log)
+    token, written = provider.get_token().value, len(real_cluster.log())
 
     with real_cluster.connection() as connection:
         connection.request("GET", PODS, headers={"Authorization": f"Bearer {token}"})
@@ -164,7 +164,7 @@ def test_a_clock_that_is_off_is_named(real_cluster: RealCluster, minutes: int, s
 
     assert answered == status
     assert (said in told) if said else told == ""
-    log = real_cluster.authenticator_log[written:]
+    log = real_cluster.log()[written:]
     assert ("X-Amz-Date parameter is expired" in log) == (minutes < -15)
     assert ("Signature not yet current" in log) == (minutes > 5)  # the verifier lets it pass, STS does not
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clusters import ADMIN, WORKER, SandboxCluster, pod, until
+from clusters import ADMIN, WORKER, SandboxCluster, Target, pod, until
 
 from eks_cross_account.sandbox import Sandbox
 from eks_cross_account.sandbox._faults import Fault, Faults
@@ -30,10 +30,11 @@ from eks_cross_account.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
 raise SystemExit(main(["sandbox", "--demo"]))
 """
+pytestmark = pytest.mark.knobs("the sandbox's own life")
 COMMAND = [sys.executable, "-m", "eks_cross_account.cli"]
 
 
-def test_two_sandboxes_know_nothing_of_each_other(target: SandboxCluster) -> None:
+def test_two_sandboxes_know_nothing_of_each_other(target: Target) -> None:
     with Sandbox() as other:
         second = SandboxCluster(other)
         assert second.ask("POST", PODS, pod()).status == 201
@@ -45,14 +46,14 @@ def test_two_sandboxes_know_nothing_of_each_other(target: SandboxCluster) -> Non
         assert len({target.cluster.endpoint, second.cluster.endpoint}) == 2
 
 
-def test_two_clusters_of_one_sandbox_have_their_own_pods_entries_and_ca(target: SandboxCluster) -> None:
+def test_two_clusters_of_one_sandbox_have_their_own_pods_entries_and_ca(target: Target) -> None:
     sandbox = target.sandbox
     twin = sandbox.add_cluster("twin")
     sandbox.add_access_entry(twin, WORKER, groups=["airflow-workers"])
     target.ask("POST", PODS, pod())
     same_token = {"Authorization": f"Bearer {target.token()}"}
 
-    target._world = twin
+    target.world = twin
     for headers, status in ((same_token, 401), ({}, 401)):  # x-k8s-aws-id is another
         assert target.ask("GET", PODS, role=None, headers=headers).status == status
 
@@ -98,7 +99,7 @@ def test_every_socket_that_listens_is_on_loopback() -> None:
         assert int(sandbox.cluster().endpoint.rpartition(":")[2]) in {port for _, port in opened}
 
 
-def test_it_stops_while_logs_are_followed_and_requests_hang(target: SandboxCluster) -> None:
+def test_it_stops_while_logs_are_followed_and_requests_hang(target: Target) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", run_seconds="600"))
     target.sandbox.hang("kubernetes:list events")
     answers: list[int] = []
@@ -127,7 +128,7 @@ def test_it_stops_while_logs_are_followed_and_requests_hang(target: SandboxClust
 @pytest.mark.parametrize(
     "path", [f"{PODS}/p1/log?follow=true", "/api/v1/namespaces/data/events?watch=1"], ids=["log", "events"]
 )
-def test_what_is_followed_is_let_go_when_the_client_leaves(target: SandboxCluster, path: str) -> None:
+def test_what_is_followed_is_let_go_when_the_client_leaves(target: Target, path: str) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", run_seconds="600"))
     loop = target.sandbox._loop._loop
     with target.connection() as connection:
@@ -224,7 +225,7 @@ def test_ctrl_c_in_the_demonstration_is_130_without_a_traceback(demonstration: A
     assert (demonstration.returncode, errors) == (130, "")
 
 
-def test_the_kubeconfig_leads_the_kubernetes_client_in(target: SandboxCluster) -> None:
+def test_the_kubeconfig_leads_the_kubernetes_client_in(target: Target) -> None:
     kubernetes = pytest.importorskip("kubernetes")
     pytest.importorskip("yaml")
     file = target.sandbox.write_kubeconfig(target.sandbox.cluster(), role_arn=WORKER)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clusters import ADMIN, SandboxCluster, collected, pod, until
+from clusters import ADMIN, Target, collected, pod, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ collected_here = pytest.fixture(autouse=True)(collected)
 
 
 @pytest.fixture
-def core(target: SandboxCluster) -> Iterator[Any]:
+def core(target: Target) -> Iterator[Any]:
     """The real Kubernetes client."""
     from eks_cross_account.kubernetes import api_client  # noqa: PLC0415 - needs the client
 
@@ -37,23 +37,33 @@ def core(target: SandboxCluster) -> Iterator[Any]:
     client.close()
 
 
-def state(target: SandboxCluster, name: str = "p1", container: int = 0) -> Any:
-    return target.ask("GET", f"{PODS}/{name}").document["status"]["containerStatuses"][container]["state"]
+def state(target: Target, name: str = "p1", container: int = 0) -> Any:
+    """A container's; empty before the kubelet has seen the pod."""
+    found = target.ask("GET", f"{PODS}/{name}").document["status"].get("containerStatuses", [])
+    return found[container]["state"] if found else {}
 
 
-def phase(target: SandboxCluster, name: str = "p1") -> str:
+def phase(target: Target, name: str = "p1") -> str:
     found: str = target.ask("GET", f"{PODS}/{name}").document["status"]["phase"]
     return found
 
 
-def later(target: SandboxCluster, seconds: float) -> None:
+def later(target: Target, seconds: float) -> None:
     target.sandbox.clock.advance(timedelta(seconds=seconds))
+
+
+def started(target: Target, name: str = "p1") -> None:
+    until(lambda: phase(target, name) != "Pending")
+
+
+def over(target: Target, name: str = "p1") -> None:
+    until(lambda: phase(target, name) in {"Succeeded", "Failed"})
 
 
 # --- create, get, list, patch, delete
 
 
-def test_a_created_pod_comes_back_with_what_a_server_fills_in(target: SandboxCluster) -> None:
+def test_a_created_pod_comes_back_with_what_a_server_fills_in(target: Target) -> None:
     answer = target.ask("POST", PODS, pod())
 
     made = answer.document
@@ -63,7 +73,7 @@ def test_a_created_pod_comes_back_with_what_a_server_fills_in(target: SandboxClu
     assert made["metadata"]["creationTimestamp"].endswith("Z")
     assert int(made["metadata"]["resourceVersion"]) > 0
     assert made["spec"]["terminationGracePeriodSeconds"] == 30
-    assert "nodeName" not in made["spec"]
+    assert ("nodeName" in made["spec"]) == (target.name == "real")  # there a policy stands in for the scheduler
 
 
 UNREAD = "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error"
@@ -80,21 +90,27 @@ UNFIT = 'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal'
          'Pod "x" is invalid: spec.containers[0].image: Required value'),
         ({"metadata": {"name": "x", "namespace": "other"}}, 400, "BadRequest",
          "the namespace of the provided object does not match the namespace sent on the request"),
-        (b"{", 400, "BadRequest", UNREAD + ": invalid JSON"),
-        ([], 400, "BadRequest", UNREAD + ": json: cannot unmarshal array into Go value"),
+        (b"{", 400, "BadRequest", UNREAD + ": "),
+        ([], 400, "BadRequest", UNREAD + ": json: cannot unmarshal array into Go value of type struct { APIVersion"),
         (pod("Upper"), 422, "Invalid", None),
-        (pod(run_seconds="long"), 422, "Invalid",
-         'Pod "p1" is invalid: metadata.annotations[eks-sandbox/run-seconds]: Invalid value: "long": must be a number'),
     ],
     ids=lambda value: str(value)[:30],
 )  # fmt: skip
 def test_a_pod_that_cannot_be_is_refused(
-    target: SandboxCluster, document: Any, status: int, reason: str, message: str | None
+    target: Target, document: Any, status: int, reason: str, message: str | None
 ) -> None:
     answer = target.ask("POST", PODS, document)
 
     assert (answer.status, answer.document["reason"]) == (status, reason)
-    assert message in {None, answer.document["message"]}
+    assert answer.document["message"].startswith(message or "")
+
+
+@pytest.mark.knobs("annotations")
+def test_a_life_that_is_no_number_is_refused(target: Target) -> None:
+    answer = target.ask("POST", PODS, pod(run_seconds="long"))
+
+    why = 'metadata.annotations[eks-sandbox/run-seconds]: Invalid value: "long": must be a number'
+    assert (answer.status, answer.document["message"]) == (422, f'Pod "p1" is invalid: {why}')
 
 
 def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -106,8 +122,8 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("metadata", [], UNFIT + " array into Go struct field metadata of type struct"),
-        ("metadata", "x", UNFIT + " string into Go struct field metadata of type struct"),
+        ("metadata", [], UNFIT + " array into Go struct field Pod.metadata of type v1.ObjectMeta"),
+        ("metadata", "x", UNFIT + " string into Go struct field Pod.metadata of type v1.ObjectMeta"),
         ("metadata/name", 5, UNFIT + " number into Go struct field ObjectMeta.metadata.name of type string"),
         ("metadata/generateName", True, None),
         ("metadata/namespace", {}, None),
@@ -117,20 +133,24 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
          UNFIT + " number into Go struct field ObjectMeta.metadata.labels of type string"),
         ("metadata/annotations", [], None),
         ("metadata/annotations", {"eks-sandbox/log": ["x"]}, None),
-        ("spec", [], None),
-        ("spec/containers", 5, UNFIT + " number into Go struct field PodSpec.spec.containers of type []struct"),
-        ("spec/containers", ["x"], None),
-        ("spec/containers", [{"name": 5, "image": "i"}], None),
-        ("spec/initContainers", "x", None),
-        ("spec/terminationGracePeriodSeconds", "30", None),
-        ("spec/terminationGracePeriodSeconds", 1.5, None),
-        ("spec/terminationGracePeriodSeconds", 2**63, None),
+        ("spec", [], UNFIT + " array into Go struct field Pod.spec of type v1.PodSpec"),
+        ("spec/containers", 5, UNFIT + " number into Go struct field PodSpec.spec.containers of type []v1.Container"),
+        ("spec/containers", ["x"], UNFIT + " string into Go struct field PodSpec.spec.containers of type v1.Container"),
+        ("spec/containers", [{"name": 5, "image": "i"}],
+         UNFIT + " number into Go struct field Container.spec.containers.name of type string"),
+        ("spec/initContainers", "x",
+         UNFIT + " string into Go struct field PodSpec.spec.initContainers of type []v1.Container"),
+        ("spec/terminationGracePeriodSeconds", "30",
+         UNFIT + " string into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"),
+        ("spec/terminationGracePeriodSeconds", 1.5,
+         UNFIT + " number 1.5 into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64"),
+        ("spec/terminationGracePeriodSeconds", 2**63,
+         UNFIT + " number 9223372036854775808 into Go struct field PodSpec.spec.terminationGracePeriodSeconds of "
+         "type int64"),
     ],
     ids=str,
 )  # fmt: skip
-def test_a_field_of_another_type_refuses_the_pod(
-    target: SandboxCluster, path: str, value: Any, message: str | None
-) -> None:
+def test_a_field_of_another_type_refuses_the_pod(target: Target, path: str, value: Any, message: str | None) -> None:
     answer = target.ask("POST", PODS, changed(pod(), path, value))
 
     assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
@@ -138,7 +158,7 @@ def test_a_field_of_another_type_refuses_the_pod(
     assert target.ask("GET", PODS, labelSelector="team=a").document["items"] == []
 
 
-def test_null_is_as_if_the_field_were_not_there(target: SandboxCluster) -> None:
+def test_null_is_as_if_the_field_were_not_there(target: Target) -> None:
     document = changed(pod(start_seconds="0"), "spec/initContainers", None)
     document = changed(document, "metadata/generateName", None)
     document["metadata"]["annotations"]["eks-sandbox/log"] = None
@@ -151,7 +171,7 @@ def test_null_is_as_if_the_field_were_not_there(target: SandboxCluster) -> None:
     assert (refused.status, len(refused.document["details"]["causes"])) == (422, 2)
 
 
-def test_an_init_container_needs_name_and_image_too(target: SandboxCluster) -> None:
+def test_an_init_container_needs_name_and_image_too(target: Target) -> None:
     answer = target.ask("POST", PODS, changed(pod(), "spec/initContainers", [{"name": "i"}]))
 
     assert answer.status == 422
@@ -161,16 +181,14 @@ def test_an_init_container_needs_name_and_image_too(target: SandboxCluster) -> N
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b'{"metadata": {"name": "x"}, "spec": {"a": NaN}}', 400, "invalid JSON"),
-        (b'{"metadata": {"name": "x"}, "spec": {"a": 1e400}}', 400, "invalid JSON"),
-        (b'{"spec": ' + b'{"a": ' * 300 + b"1" + b"}" * 301, 400, "exceeded max depth"),
-        (b'{"spec": ' + b"[" * 100_000, 400, "invalid JSON"),
+        (b'{"metadata": {"name": "x"}, "spec": {"a": NaN}}', 400, UNREAD),
+        (b'{"spec": ' + b"[" * 100_000, 400, UNREAD),
         (b" " * (3 * 1024 * 1024 + 1), 413, "limit is 3145728"),
     ],
-    ids=["nan", "infinity", "deep", "deeper", "long"],
+    ids=["nan", "deep", "long"],
 )
 def test_a_body_that_is_no_json_too_deep_or_too_long_is_refused(
-    target: SandboxCluster, body: bytes, status: int, message: str
+    target: Target, body: bytes, status: int, message: str
 ) -> None:
     answer = target.ask("POST", PODS, body)
 
@@ -178,13 +196,24 @@ def test_a_body_that_is_no_json_too_deep_or_too_long_is_refused(
     assert message in answer.document["message"]
 
 
-def test_half_a_surrogate_pair_is_read_as_go_reads_it(target: SandboxCluster) -> None:
+@pytest.mark.knobs("less than a real server reads")
+@pytest.mark.parametrize(
+    "body",
+    [b'{"metadata": {"name": "x"}, "spec": {"a": 1e400}}', b'{"spec": ' + b'{"a": ' * 300 + b"1" + b"}" * 301],
+    ids=["a number too large for Python", "300 deep"],
+)
+def test_a_body_that_only_go_can_hold_is_refused(target: Target, body: bytes) -> None:
+    assert target.ask("POST", PODS, body).status == 400
+
+
+@pytest.mark.knobs("a log of its own")
+def test_half_a_surrogate_pair_is_read_as_go_reads_it(target: Target) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", log="a\ud800b"))
 
     assert target.ask("GET", f"{PODS}/p1/log").body.decode() == "a\ufffdb\n"
 
 
-def test_a_name_that_is_taken_and_one_that_is_generated(target: SandboxCluster) -> None:
+def test_a_name_that_is_taken_and_one_that_is_generated(target: Target) -> None:
     target.ask("POST", PODS, pod())
 
     again = target.ask("POST", PODS, pod())
@@ -196,13 +225,13 @@ def test_a_name_that_is_taken_and_one_that_is_generated(target: SandboxCluster) 
     assert all(name.startswith("made-") and len(name) == 10 for name in names)
 
 
-def test_a_namespace_that_is_not_there_is_not_found_by_who_may_create_in_it(target: SandboxCluster) -> None:
+def test_a_namespace_that_is_not_there_is_not_found_by_who_may_create_in_it(target: Target) -> None:
     answer = target.ask("POST", "/api/v1/namespaces/dta/pods", pod(), role=ADMIN)
 
     assert (answer.status, answer.document["message"]) == (404, 'namespaces "dta" not found')
 
 
-def test_a_dry_run_leaves_nothing(target: SandboxCluster) -> None:
+def test_a_dry_run_leaves_nothing(target: Target) -> None:
     assert target.ask("POST", PODS, pod(), dryRun="All").status == 201
 
     gone = target.ask("GET", f"{PODS}/p1")
@@ -224,11 +253,12 @@ def test_a_dry_run_leaves_nothing(target: SandboxCluster) -> None:
     ],
     ids=str,
 )
-def test_a_list_is_what_the_selectors_pick(target: SandboxCluster, selector: dict[str, str], found: list[str]) -> None:
+def test_a_list_is_what_the_selectors_pick(target: Target, selector: dict[str, str], found: list[str]) -> None:
     for name, labels in (("p1", {"team": "a"}), ("p2", {"team": "a", "role": "x"}), ("p3", {})):
         made = pod(name, run_seconds="600")
         target.ask("POST", PODS, {**made, "metadata": {**made["metadata"], "labels": labels}})
-    later(target, 1)
+    for name in ("p1", "p2", "p3"):
+        started(target, name)
 
     listed = target.ask("GET", PODS, **selector).document
 
@@ -240,7 +270,7 @@ def test_a_list_is_what_the_selectors_pick(target: SandboxCluster, selector: dic
     "selector",
     [{"labelSelector": "a=b=c"}, {"labelSelector": "(("}, {"fieldSelector": "spec.x=1"}, {"fieldSelector": "x"}],
 )
-def test_a_selector_that_cannot_be_read_is_refused(target: SandboxCluster, selector: dict[str, str]) -> None:
+def test_a_selector_that_cannot_be_read_is_refused(target: Target, selector: dict[str, str]) -> None:
     assert target.ask("GET", PODS, **selector).status == 400
 
 
@@ -257,12 +287,12 @@ def test_a_selector_that_cannot_be_read_is_refused(target: SandboxCluster, selec
     ],
     ids=str,
 )  # fmt: skip
-def test_labels_can_be_patched(target: SandboxCluster, kind: str, patch: Any, labels: dict[str, str]) -> None:
+def test_labels_can_be_patched(target: Target, kind: str, patch: Any, labels: dict[str, str]) -> None:
     before = target.ask("POST", PODS, pod()).document["metadata"]["resourceVersion"]
 
     answer = target.ask("PATCH", f"{PODS}/p1", patch, headers={"Content-Type": kind})
 
-    assert (answer.status, answer.document["metadata"]["labels"]) == (200, labels)
+    assert (answer.status, answer.document["metadata"].get("labels", {})) == (200, labels)
     assert answer.document["status"]["phase"] != "Failed"
     changed = labels != {"team": "a"}
     assert (int(answer.document["metadata"]["resourceVersion"]) > int(before)) or not changed
@@ -274,14 +304,14 @@ def test_labels_can_be_patched(target: SandboxCluster, kind: str, patch: Any, la
         ("application/merge-patch+json", {"spec": {"containers": []}}, 422),
         ("application/merge-patch+json", {"metadata": {"uid": "other"}}, 422),
         ("application/merge-patch+json", {"metadata": {"resourceVersion": "1"}}, 409),
-        ("application/merge-patch+json", {"metadata": {"resourceVersion": []}}, 409),
-        ("application/merge-patch+json", {"metadata": {"labels": 5}}, 400),
-        ("application/merge-patch+json", {"metadata": {"labels": {"a": 5}}}, 400),
-        ("application/merge-patch+json", {"metadata": "x"}, 400),
-        ("application/merge-patch+json", {"metadata": None}, 422),
+        ("application/merge-patch+json", {"metadata": {"resourceVersion": []}}, 422),
+        ("application/merge-patch+json", {"metadata": {"labels": 5}}, 422),
+        ("application/merge-patch+json", {"metadata": {"labels": {"a": 5}}}, 422),
+        ("application/merge-patch+json", {"metadata": "x"}, 422),
+        ("application/merge-patch+json", {"metadata": None}, 400),
         ("application/merge-patch+json", [], 400),
-        ("application/json-patch+json", [{"op": "replace", "path": "/metadata/labels", "value": ["team"]}], 400),
-        ("application/json-patch+json", [{"op": "add", "path": "/metadata", "value": 5}], 400),
+        ("application/json-patch+json", [{"op": "replace", "path": "/metadata/labels", "value": ["team"]}], 422),
+        ("application/json-patch+json", [{"op": "add", "path": "/metadata", "value": 5}], 422),
         ("application/json-patch+json", {"metadata": {}}, 400),
         ("application/json-patch+json", [{"op": "test", "path": "/metadata/labels/team", "value": "b"}], 422),
         ("application/json-patch+json", [{"op": "move"}], 422),
@@ -289,16 +319,15 @@ def test_labels_can_be_patched(target: SandboxCluster, kind: str, patch: Any, la
     ],
     ids=str,
 )
-def test_a_patch_that_a_pod_does_not_take_is_refused(
-    target: SandboxCluster, kind: str, patch: Any, status: int
-) -> None:
+def test_a_patch_that_a_pod_does_not_take_is_refused(target: Target, kind: str, patch: Any, status: int) -> None:
     target.ask("POST", PODS, pod())
 
     assert target.ask("PATCH", f"{PODS}/p1", patch, headers={"Content-Type": kind}).status == status
     assert target.ask("GET", f"{PODS}/p1").document["metadata"]["labels"] == {"team": "a"}
 
 
-def test_a_deleted_pod_is_stopped_and_then_gone(target: SandboxCluster) -> None:
+@pytest.mark.knobs("the clock")
+def test_a_deleted_pod_is_stopped_and_then_gone(target: Target) -> None:
     target.ask("POST", PODS, pod(run_seconds="600", stop_seconds="5"))
     later(target, 1)
 
@@ -316,9 +345,9 @@ def test_a_deleted_pod_is_stopped_and_then_gone(target: SandboxCluster) -> None:
 
 
 @pytest.mark.parametrize("how", [{"gracePeriodSeconds": 0}, None], ids=["body", "query"])
-def test_without_grace_it_is_gone_at_once(target: SandboxCluster, how: Any) -> None:
+def test_without_grace_it_is_gone_at_once(target: Target, how: Any) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
-    later(target, 1)
+    started(target)
 
     query = {} if how else {"gracePeriodSeconds": "0"}
     assert target.ask("DELETE", f"{PODS}/p1", how, **query).status == 200
@@ -328,31 +357,31 @@ def test_without_grace_it_is_gone_at_once(target: SandboxCluster, how: Any) -> N
 
 @pytest.mark.parametrize(
     ("grace", "told"),
-    [("-5", 1), ("5", 5), ("999999999999", 10**9)],
+    [("-5", 1), ("5", 5), ("999999999999", 999999999999)],
 )
-def test_a_grace_period_below_zero_is_a_second_and_an_endless_one_is_cut(
-    target: SandboxCluster, grace: str, told: int
+def test_a_grace_period_below_zero_is_a_second_and_an_endless_one_is_kept(
+    target: Target, grace: str, told: int
 ) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
-    later(target, 1)
+    started(target)
 
     answer = target.ask("DELETE", f"{PODS}/p1", gracePeriodSeconds=grace)
 
     assert (answer.status, answer.document["metadata"]["deletionGracePeriodSeconds"]) == (200, told)
 
 
-def test_the_body_of_a_delete_counts_and_then_its_query_does_not(target: SandboxCluster) -> None:
+def test_the_body_of_a_delete_counts_and_then_its_query_does_not(target: Target) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
-    later(target, 1)
+    started(target)
 
     answer = target.ask("DELETE", f"{PODS}/p1", {}, gracePeriodSeconds=0)
 
     assert answer.document["metadata"]["deletionGracePeriodSeconds"] == 30
 
 
-def test_a_pod_that_is_over_needs_no_grace(target: SandboxCluster) -> None:
+def test_a_pod_that_is_over_needs_no_grace(target: Target) -> None:
     target.ask("POST", PODS, pod(stop_seconds="5"))
-    later(target, 1)
+    over(target)
 
     answer = target.ask("DELETE", f"{PODS}/p1")
 
@@ -374,7 +403,7 @@ def test_a_pod_that_is_over_needs_no_grace(target: SandboxCluster) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_delete_that_cannot_be_read_is_refused(target: SandboxCluster, body: Any, query: dict[str, str]) -> None:
+def test_a_delete_that_cannot_be_read_is_refused(target: Target, body: Any, query: dict[str, str]) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
 
     answer = target.ask("DELETE", f"{PODS}/p1", body, **query)
@@ -383,7 +412,7 @@ def test_a_delete_that_cannot_be_read_is_refused(target: SandboxCluster, body: A
     assert "deletionTimestamp" not in target.ask("GET", f"{PODS}/p1").document["metadata"]
 
 
-def test_a_delete_may_insist_on_the_very_pod(target: SandboxCluster) -> None:
+def test_a_delete_may_insist_on_the_very_pod(target: Target) -> None:
     target.ask("POST", PODS, pod())
 
     assert target.ask("DELETE", f"{PODS}/p1", {"preconditions": {"uid": "another"}}).status == 409
@@ -392,6 +421,7 @@ def test_a_delete_may_insist_on_the_very_pod(target: SandboxCluster) -> None:
 # --- lives
 
 
+@pytest.mark.knobs("the clock")
 @pytest.mark.parametrize(
     ("life", "after", "phases", "last"),
     [
@@ -403,7 +433,7 @@ def test_a_delete_may_insist_on_the_very_pod(target: SandboxCluster) -> None:
     ],
 )  # fmt: skip
 def test_a_pod_lives_as_its_annotations_say(
-    target: SandboxCluster, life: dict[str, str], after: tuple[int, ...], phases: list[str], last: dict[str, Any]
+    target: Target, life: dict[str, str], after: tuple[int, ...], phases: list[str], last: dict[str, Any]
 ) -> None:
     target.ask("POST", PODS, pod(**life))
 
@@ -418,7 +448,8 @@ def test_a_pod_lives_as_its_annotations_say(
     assert terminated["startedAt"] < terminated["finishedAt"]
 
 
-def test_a_pod_that_no_node_takes_stays_pending_and_says_why(target: SandboxCluster) -> None:
+@pytest.mark.knobs("no scheduler on the real one")
+def test_a_pod_that_no_node_takes_stays_pending_and_says_why(target: Target) -> None:
     why = "0/3 nodes are available: 3 Insufficient cpu."
     target.ask("POST", PODS, pod(pending=why))
     later(target, 3600)
@@ -435,9 +466,9 @@ def test_a_pod_that_no_node_takes_stays_pending_and_says_why(target: SandboxClus
     assert target.ask("GET", f"{PODS}/p1").status == 404  # no kubelet has to agree
 
 
-def test_an_image_that_cannot_be_pulled_keeps_its_container_waiting(target: SandboxCluster) -> None:
+def test_an_image_that_cannot_be_pulled_keeps_its_container_waiting(target: Target) -> None:
     target.ask("POST", PODS, pod(waiting="ImagePullBackOff", waiting_message="no such image"))
-    later(target, 60)
+    until(lambda: "message" in state(target).get("waiting", {}))
 
     assert phase(target) == "Pending"
     assert state(target) == {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
@@ -446,23 +477,23 @@ def test_an_image_that_cannot_be_pulled_keeps_its_container_waiting(target: Sand
     assert (answer.status, answer.document["message"]) == (400, expected)
 
 
-def test_one_container_can_fail_beside_another(target: SandboxCluster) -> None:
-    document = pod(containers=("base", "side"), run_seconds="5")
+def test_one_container_can_fail_beside_another(target: Target) -> None:
+    document = pod(containers=("base", "side"), run_seconds="0.5")
     document["metadata"]["annotations"]["eks-sandbox/exit-code.side"] = "9"
     target.ask("POST", PODS, document)
-    later(target, 10)
+    over(target)
 
     codes = [state(target, container=index)["terminated"]["exitCode"] for index in (0, 1)]
 
     assert (codes, phase(target)) == ([0, 9], "Failed")
 
 
-def test_an_init_container_that_fails_ends_the_pod_before_it_began(target: SandboxCluster) -> None:
+def test_an_init_container_that_fails_ends_the_pod_before_it_began(target: Target) -> None:
     document = pod()
     document["spec"]["initContainers"] = [{"name": "prepare", "image": "busybox"}]
     document["metadata"]["annotations"] = {"eks-sandbox/exit-code.prepare": "2", "eks-sandbox/log.prepare": "no disk"}
     target.ask("POST", PODS, document)
-    later(target, 5)
+    over(target)
 
     status = target.ask("GET", f"{PODS}/p1").document["status"]
 
@@ -475,7 +506,8 @@ def test_an_init_container_that_fails_ends_the_pod_before_it_began(target: Sandb
 # --- logs
 
 
-def test_a_log_can_be_had_whole_by_its_tail_since_and_with_dates(target: SandboxCluster) -> None:
+@pytest.mark.knobs("the clock")
+def test_a_log_can_be_had_whole_by_its_tail_since_and_with_dates(target: Target) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", run_seconds="10", log_lines="10"))
     later(target, 4.5)
     log = f"{PODS}/p1/log"
@@ -502,18 +534,20 @@ def test_a_log_can_be_had_whole_by_its_tail_since_and_with_dates(target: Sandbox
         ({"container": "x"}, "container x is not valid for pod p1"),
         ({}, "a container name must be specified for pod p1, choose one of: [base side]"),
         ({"container": "base", "previous": "true"}, 'previous terminated container "base" in pod "p1" not found'),
-        ({"container": "base", "tailLines": "x"}, None),
-        ({"container": "base", "sinceSeconds": "0"}, None),
-        ({"container": "base", "sinceTime": "yesterday"}, None),
+        ({"container": "base", "tailLines": "x"}, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        (
+            {"container": "base", "sinceTime": "yesterday"},
+            'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"',
+        ),
         (
             {"container": "base", "sinceTime": "2026-02-03T04:05:06"},
-            'parsing time "2026-02-03T04:05:06" as RFC 3339 failed',
+            'parsing time "2026-02-03T04:05:06" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00"',
         ),
         ({"container": "base", "tailLines": "--5"}, 'strconv.ParseInt: parsing "--5": invalid syntax'),
         ({"container": "base", "tailLines": "9" * 5000}, None),
     ],
 )
-def test_a_log_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str, str], message: str | None) -> None:
+def test_a_log_that_cannot_be_is_refused(target: Target, query: dict[str, str], message: str | None) -> None:
     target.ask("POST", PODS, pod(containers=("base", "side"), start_seconds="0"))
 
     answer = target.ask("GET", f"{PODS}/p1/log", **query)
@@ -522,13 +556,33 @@ def test_a_log_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str
     assert message in {None, answer.document["message"]}
 
 
-def test_since_longer_ago_than_there_are_dates_is_since_ever(target: SandboxCluster) -> None:
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ({"sinceSeconds": "0"}, "sinceSeconds: Invalid value: 0: must be greater than 0"),
+        ({"limitBytes": "0"}, "limitBytes: Invalid value: 0: must be greater than 0"),
+        ({"tailLines": "-1"}, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ({"sinceSeconds": "1", "sinceTime": "2026-02-03T04:05:06Z"},
+         "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"),
+    ],
+)  # fmt: skip
+def test_options_of_a_log_are_validated(target: Target, query: dict[str, str], why: str) -> None:
+    target.ask("POST", PODS, pod(start_seconds="0"))
+    started(target)
+
+    answer = target.ask("GET", f"{PODS}/p1/log", **query)
+
+    assert (answer.status, answer.document["message"]) == (422, f'PodLogOptions "p1" is invalid: {why}')
+    assert answer.document["details"]["kind"] == "PodLogOptions"
+
+
+def test_since_longer_ago_than_there_are_dates_is_since_ever(target: Target) -> None:
     target.ask("POST", PODS, pod(start_seconds="0"))
 
     assert target.ask("GET", f"{PODS}/p1/log", sinceSeconds=10**15).body == b"container base of the sandbox\n"
 
 
-def test_a_followed_log_gives_every_line_once_and_ends_with_its_container(target: SandboxCluster, core: Any) -> None:
+def test_a_followed_log_gives_every_line_once_and_ends_with_its_container(target: Target, core: Any) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", run_seconds="1", log_lines="50"))
 
     stream = core.read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
@@ -538,7 +592,7 @@ def test_a_followed_log_gives_every_line_once_and_ends_with_its_container(target
     assert phase(target) == "Succeeded"
 
 
-def test_a_followed_log_ends_when_its_pod_is_deleted(target: SandboxCluster, core: Any) -> None:
+def test_a_followed_log_ends_when_its_pod_is_deleted(target: Target, core: Any) -> None:
     target.ask("POST", PODS, pod(start_seconds="0", run_seconds="600"))
     stream = core.read_namespaced_pod_log("p1", "data", follow=True, _preload_content=False)
     read: list[bytes] = []
@@ -552,7 +606,8 @@ def test_a_followed_log_ends_when_its_pod_is_deleted(target: SandboxCluster, cor
     assert b"".join(read) == b"container base of the sandbox\n"
 
 
-def test_init_containers_run_one_after_the_other_and_then_the_rest(target: SandboxCluster) -> None:
+@pytest.mark.knobs("the clock")
+def test_init_containers_run_one_after_the_other_and_then_the_rest(target: Target) -> None:
     life = {"run-seconds.first": "5", "run-seconds.second": "5", "run-seconds": "600"}
     document = pod(start_seconds="0", **life)
     inits = [{"name": name, "image": "busybox"} for name in ("first", "second")]
@@ -572,7 +627,8 @@ def test_init_containers_run_one_after_the_other_and_then_the_rest(target: Sandb
     ]
 
 
-def test_an_init_container_that_cannot_start_holds_the_rest(target: SandboxCluster) -> None:
+@pytest.mark.knobs("the clock")
+def test_an_init_container_that_cannot_start_holds_the_rest(target: Target) -> None:
     document = pod(start_seconds="0", **{"waiting.first": "ImagePullBackOff"})
     target.ask("POST", PODS, changed(document, "spec/initContainers", [{"name": "first", "image": "busybox"}]))
 
@@ -584,12 +640,13 @@ def test_an_init_container_that_cannot_start_holds_the_rest(target: SandboxClust
 # --- events
 
 
-def events(target: SandboxCluster, **query: str) -> list[tuple[str, str, str]]:
+def events(target: Target, **query: str) -> list[tuple[str, str, str]]:
     listed = target.ask("GET", "/api/v1/namespaces/data/events", role=ADMIN, **query).document
     return [(item["reason"], item["type"], item["message"]) for item in listed["items"]]
 
 
-def test_events_tell_a_pods_life_and_can_be_selected(target: SandboxCluster) -> None:
+@pytest.mark.knobs("no kubelet writes events on the real one")
+def test_events_tell_a_pods_life_and_can_be_selected(target: Target) -> None:
     for name in ("p1", "p2"):
         target.ask("POST", PODS, pod(name, run_seconds="600"))
     later(target, 1)
@@ -603,14 +660,16 @@ def test_events_tell_a_pods_life_and_can_be_selected(target: SandboxCluster) -> 
     assert len(events(target)) == 9
 
 
-def test_a_container_that_waits_for_its_init_container_is_no_trouble_with_an_image(target: SandboxCluster) -> None:
+@pytest.mark.knobs("as above")
+def test_a_container_that_waits_for_its_init_container_is_no_trouble_with_an_image(target: Target) -> None:
     document = pod(start_seconds="0", **{"exit-code.first": "1"})
     target.ask("POST", PODS, changed(document, "spec/initContainers", [{"name": "first", "image": "busybox"}]))
 
     assert [reason for reason, _, _ in events(target)] == ["Scheduled", "Pulled", "Created", "Started"]
 
 
-def test_a_clock_that_is_set_back_tells_no_event_twice(target: SandboxCluster) -> None:
+@pytest.mark.knobs("the clock")
+def test_a_clock_that_is_set_back_tells_no_event_twice(target: Target) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
     later(target, 10)
     before = events(target)
@@ -622,7 +681,8 @@ def test_a_clock_that_is_set_back_tells_no_event_twice(target: SandboxCluster) -
     assert events(target) == before
 
 
-def test_events_have_no_labels_to_select_by(target: SandboxCluster) -> None:
+@pytest.mark.knobs("as above")
+def test_events_have_no_labels_to_select_by(target: Target) -> None:
     target.ask("POST", PODS, pod())
 
     assert events(target, labelSelector="team=a") == []
@@ -630,7 +690,8 @@ def test_events_have_no_labels_to_select_by(target: SandboxCluster) -> None:
     assert target.ask("GET", "/api/v1/namespaces/data/events", watch=1, labelSelector="((").status == 400
 
 
-def test_a_watch_of_events_goes_on_from_a_version(target: SandboxCluster, core: Any) -> None:
+@pytest.mark.knobs("as above")
+def test_a_watch_of_events_goes_on_from_a_version(target: Target, core: Any) -> None:
     target.ask("POST", PODS, pod(run_seconds="600"))
     later(target, 1)
     version = core.list_namespaced_event("data").metadata.resource_version
@@ -646,16 +707,24 @@ def test_a_watch_of_events_goes_on_from_a_version(target: SandboxCluster, core: 
 
 
 @pytest.mark.parametrize(
-    "query", [{"timeoutSeconds": "soon"}, {"timeoutSeconds": "nan"}, {"resourceVersion": "x"}], ids=str
+    ("query", "status", "reason"),
+    [
+        ({"timeoutSeconds": "soon"}, 400, "BadRequest"),
+        ({"timeoutSeconds": "nan"}, 400, "BadRequest"),
+        ({"resourceVersion": "x"}, 500, None),
+    ],
+    ids=str,
 )
-def test_a_watch_that_cannot_be_read_is_refused_before_it_begins(target: SandboxCluster, query: dict[str, str]) -> None:
+def test_a_watch_that_cannot_be_read_is_refused_before_it_begins(
+    target: Target, query: dict[str, str], status: int, reason: str | None
+) -> None:
     answer = target.ask("GET", "/api/v1/namespaces/data/events", watch=1, **query)
 
-    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
-    assert target.audit()[-1]["responseStatus"]["code"] == 400
+    assert (answer.status, answer.document.get("reason")) == (status, reason)
+    assert target.audit()[-1]["responseStatus"]["code"] == status
 
 
-def test_a_watch_without_time_ends_at_once(target: SandboxCluster) -> None:
+def test_a_watch_without_time_ends_at_once(target: Target) -> None:
     answer = target.ask("GET", "/api/v1/namespaces/data/events", watch=1, timeoutSeconds=-(10**15))
 
     assert (answer.status, answer.body) == (200, b"")
@@ -664,7 +733,7 @@ def test_a_watch_without_time_ends_at_once(target: SandboxCluster) -> None:
 # --- exec
 
 
-def xcom_pod(target: SandboxCluster, **life: str) -> None:
+def xcom_pod(target: Target, **life: str) -> None:
     target.ask("POST", PODS, pod(containers=("base", SIDECAR), start_seconds="0", run_seconds="0.1", **life))
     until(lambda: "terminated" in state(target))
 
@@ -680,7 +749,7 @@ def exec_in(core: Any, command: list[str], **options: Any) -> Any:
     ("life", "result"), [({"xcom": '{"rows": 7}'}, '{"rows": 7}'), ({}, "__airflow_xcom_result_empty__\n")]
 )
 def test_the_sidecars_two_commands_run_as_airflow_sends_them_today(
-    target: SandboxCluster, core: Any, life: dict[str, str], result: str
+    target: Target, core: Any, life: dict[str, str], result: str
 ) -> None:
     xcom_pod(target, **life)
     assert phase(target) == "Running"
@@ -702,7 +771,7 @@ def test_the_sidecars_two_commands_run_as_airflow_sends_them_today(
 
 
 @pytest.mark.parametrize("kill", ["kill -s SIGINT 1", "kill -2 1", "for f in /proc/[0-9]*/comm; do kill -2 1; done"])
-def test_older_releases_ask_a_shell_line_by_line(target: SandboxCluster, core: Any, kill: str) -> None:
+def test_older_releases_ask_a_shell_line_by_line(target: Target, core: Any, kill: str) -> None:
     xcom_pod(target, xcom="[1]")
     shell = exec_in(core, ["/bin/sh"], stdin=True)
 
@@ -715,9 +784,8 @@ def test_older_releases_ask_a_shell_line_by_line(target: SandboxCluster, core: A
     assert (read, phase(target)) == ("[1]", "Succeeded")
 
 
-def test_a_command_that_the_sandbox_does_not_have_fails_as_one_that_is_not_there(
-    target: SandboxCluster, core: Any
-) -> None:
+@pytest.mark.knobs("kwok passes no exit code on")
+def test_a_command_that_the_sandbox_does_not_have_fails_as_one_that_is_not_there(target: Target, core: Any) -> None:
     xcom_pod(target)
     run = exec_in(core, ["ls", "-l"])
 
@@ -734,30 +802,31 @@ def test_a_command_that_the_sandbox_does_not_have_fails_as_one_that_is_not_there
         ({"command": "true"}, 400),  # which container?
     ],
 )
-def test_an_exec_that_cannot_be_is_refused(target: SandboxCluster, query: dict[str, str], status: int) -> None:
+def test_an_exec_that_cannot_be_is_refused(target: Target, query: dict[str, str], status: int) -> None:
     xcom_pod(target)
 
     assert target.ask("GET", f"{PODS}/p1/exec", **query).status == status
 
 
-def test_an_upgrade_that_is_no_websockets_handshake_is_refused(target: SandboxCluster) -> None:
+def test_an_upgrade_that_is_no_websockets_handshake_is_refused(target: Target) -> None:
     xcom_pod(target)
     headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
 
     answer = target.ask("GET", f"{PODS}/p1/exec", headers=headers, container=SIDECAR, command="true")
 
-    assert (answer.status, answer.document["reason"]) == (400, "BadRequest")
-    assert target.audit()[-1]["responseStatus"]["code"] == 400
+    assert answer.status == 400
 
 
-def test_a_container_that_has_ended_takes_no_exec(target: SandboxCluster, core: Any) -> None:
+@pytest.mark.knobs("from 1.36 on the handshake succeeds all the same")
+def test_a_container_that_has_ended_takes_no_exec(target: Target, core: Any) -> None:
     xcom_pod(target)
 
     with pytest.raises(kubernetes.client.ApiException, match="container not found"):
         exec_in(core, ["true"], container="base")
 
 
-def test_a_shell_that_is_left_open_ends_with_the_sandbox(target: SandboxCluster, core: Any) -> None:
+@pytest.mark.knobs("stop")
+def test_a_shell_that_is_left_open_ends_with_the_sandbox(target: Target, core: Any) -> None:
     xcom_pod(target)
     shell = exec_in(core, ["/bin/sh"], stdin=True)
 

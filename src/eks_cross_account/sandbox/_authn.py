@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _PREFIX = "k8s-aws-v1."
 _STS_SECONDS = 10  # the verifier's patience with STS
 _OPERATION = "sts:GetCallerIdentity"
+_THROTTLED = "sts getCallerIdentity was throttled: "
+# The API server asks a webhook that answers 429 again, five times in all (WithExponentialBackoff of k8s.io/apiserver).
+_PAUSES = (0.5, 0.75, 1.125, 1.6875)  # seconds
 _NOT_A_TOKEN = "input token was not properly formatted: "  # noqa: S105 - the verifier's words
 _TOLD = {  # rule -> the verifier's words; what it quotes of the token is left out: it may be a live credential
     "too_large": "token is too large",
@@ -77,7 +80,14 @@ class Authenticator:
     async def authenticate(self, cluster: EksCluster, token: str, now: datetime) -> Authenticated | None:
         """The user, or None: the API server then answers 401 and does not say why."""
         found = await self._judge(cluster, token, now)
-        self.log.append(_line(found, now))
+        for pause in _PAUSES:
+            self.log.append(_line(found, now))
+            if not isinstance(found, _Refused) or not found.error.startswith(_THROTTLED):
+                break
+            await asyncio.sleep(pause)
+            found = await self._judge(cluster, token, now)
+        else:
+            self.log.append(_line(found, now))
         return None if isinstance(found, _Refused) else found
 
     async def _judge(self, cluster: EksCluster, token: str, now: datetime) -> Authenticated | _Refused:
@@ -108,7 +118,7 @@ class Authenticator:
         """What the verifier does: the very URL, with the cluster's name, and ten seconds of patience."""
         for fault in self._faults.take(_OPERATION):
             if fault.kind == "throttle":
-                return _Refused("sts getCallerIdentity was throttled: Throttling: Rate exceeded")
+                return _Refused(f"{_THROTTLED}Throttling: Rate exceeded")
             if fault.kind != "delay" or fault.seconds > _STS_SECONDS:
                 await asyncio.sleep(_STS_SECONDS if fault.kind in {"hang", "delay"} else 0)
                 return _Refused("sts getCallerIdentity failed: error during GET")

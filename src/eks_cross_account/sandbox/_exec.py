@@ -23,28 +23,28 @@ _NOT_FOUND = 127
 
 
 class Shell:
-    """One exec session. ``status``: what the error channel says at its end."""
+    """One exec session. ``code``: the exit code; ``status``: what the error channel says at its end."""
 
     def __init__(self, pod: Pod, container: Container, command: Sequence[str]) -> None:
         self._pod = pod
         self._container = container
         self._command = list(command)
         self._rest = b""
-        self._code = 0
+        self.code = 0
         self._interactive = command[0].rpartition("/")[2] in {"sh", "bash", "ash"} and "-c" not in command
         self.is_over = not self._interactive
 
     @property
     def status(self) -> dict[str, Any]:
         """A Status: Success, or the exit code."""
-        if self._code == 0:
+        if self.code == 0:
             return {"metadata": {}, "status": "Success"}
         return {
             "metadata": {},
             "status": "Failure",
-            "message": f"command terminated with non-zero exit code: exit status {self._code}",
+            "message": f"command terminated with non-zero exit code: exit status {self.code}",
             "reason": "NonZeroExitCode",
-            "details": {"causes": [{"reason": "ExitCode", "message": str(self._code)}]},
+            "details": {"causes": [{"reason": "ExitCode", "message": str(self.code)}]},
         }
 
     def begin(self, now: datetime) -> Iterator[tuple[int, bytes]]:
@@ -60,7 +60,7 @@ class Shell:
             yield from self._run(line.decode("utf-8", "replace").strip(), now)
 
     def _run(self, line: str, now: datetime) -> Iterator[tuple[int, bytes]]:
-        self._code = 0
+        self.code = 0
         conditional = _CAT_IF_THERE.fullmatch(line)
         words = line.split(maxsplit=1)
         if not words:
@@ -77,7 +77,7 @@ class Shell:
         elif words[0] == "exit":
             self.is_over = True
         else:
-            self._code = _NOT_FOUND
+            self.code = _NOT_FOUND
             yield STDERR, f"sh: {words[0]}: not a command of the sandbox\n".encode()
 
     def _file(self, path: str) -> str:

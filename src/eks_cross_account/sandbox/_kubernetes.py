@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from eks_cross_account.sandbox._world import EksCluster, World
 
 _OVER = ("Succeeded", "Failed")
+_TYPE_META = (
+    'Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
+_LOG_OPTIONS = "PodLogOptions"
 _TICK = 0.02  # how often what is followed is looked at again, in seconds
 _BODY_LIMIT = 3 * 1024 * 1024  # as kube-apiserver
 _DEPTH_LIMIT = 100  # of a body's JSON: Go's decoder stops at 10000, Python's copies stop sooner
@@ -184,7 +189,7 @@ class ApiServer:
             self._authorize(asked, who)
             answer = await self._answer(_Call(request, asked, who, now))
         except ApiError as error:
-            self._note(request, asked, who, error.code, error.document["reason"])
+            self._note(request, asked, who, error.code, error.document.get("reason", ""))
             return _refusal(error)
         if not (streamed and answer.prepared):
             self._note(request, asked, who, answer.status, "")
@@ -291,7 +296,7 @@ class ApiServer:
         pod = self._pod(call)
         before = pod.document(call.now)
         kind = call.request.headers.get("Content-Type", "").partition(";")[0]
-        after = _shapes.read(_patch.patched(before, await _body(call.request), kind), _shapes.POD)
+        after = _patch.patched(before, await _body(call.request), kind)
         metadata = _patch.checked(before, after)
         if metadata != pod.metadata and call.query("dryRun") != "All":
             self._version += 1
@@ -386,7 +391,7 @@ class ApiServer:
         return self._list("EventList", list(self._matching_events(call, self._events)))
 
     async def _watch_events(self, call: _Call) -> web.StreamResponse:
-        version = call.number("resourceVersion") or 0
+        version = _version(call.query("resourceVersion"))
         seconds = min(max(call.number("timeoutSeconds") or _WATCH_SECONDS, 0), _pods.LONGEST)
         until = call.now + timedelta(seconds=seconds)
         self._matching_events(call, [])  # a bad selector is refused before the stream begins
@@ -418,7 +423,7 @@ class ApiServer:
     async def _review_access(self, call: _Call) -> web.Response:
         document = await _body(call.request, _shapes.ACCESS_REVIEW)
         spec = document.get("spec", {})
-        asked = _attributes_of_review(spec, str(document.get("kind", "")))
+        asked = _attributes_of_review(spec)
         reason = self._reason(asked, call.who) if call.who else None
         status = {"allowed": False} if reason is None else {"allowed": True, "reason": reason}
         return _json(
@@ -507,9 +512,9 @@ class _LogReader:
     def __init__(self, container: _pods.Container, call: _Call) -> None:
         self._container = container
         self._timestamps = call.flag("timestamps")
-        self._limit = _positive(call, "limitBytes")
+        self._limit = _at_least(call, "limitBytes", 1)
         self._since = _since(call)
-        tail = _positive(call, "tailLines", least=0)
+        tail = _at_least(call, "tailLines", 0)
         written = sum(1 for at, _ in container.log(call.now) if self._wants(at))
         self._given = 0 if tail is None else max(0, written - tail)
 
@@ -562,13 +567,13 @@ _NO_ATTRIBUTES = (
 )
 
 
-def _attributes_of_review(spec: Mapping[str, Any], kind: str) -> Attributes:
+def _attributes_of_review(spec: Mapping[str, Any]) -> Attributes:
     path = spec.get("nonResourceAttributes")
     if path is not None:
         return Attributes(verb=path.get("verb", ""), path=path.get("path", ""))
     given = spec.get("resourceAttributes")
     if given is None:
-        raise _status.invalid("", _NO_ATTRIBUTES, kind=kind, api_group="authorization.k8s.io")
+        raise _status.invalid("", _NO_ATTRIBUTES, kind="", api_group="authorization.k8s.io")
     resource = "/".join(filter(None, (given.get("resource", ""), given.get("subresource", ""))))
     return Attributes(
         verb=given.get("verb", ""),
@@ -607,24 +612,40 @@ def _chosen(pod: _pods.Pod, wanted: str) -> _pods.Container:
 
 
 def _since(call: _Call) -> datetime | None:
-    ago = _positive(call, "sinceSeconds")
+    ago = _at_least(call, "sinceSeconds", 1)
+    text = call.query("sinceTime")
+    if ago is not None and text:
+        both = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+        raise _status.invalid(call.asked.name, ("FieldValueForbidden", "[]", both), kind=_LOG_OPTIONS)
     if ago is not None:
         return call.now - timedelta(seconds=min(ago, _pods.LONGEST))
-    text = call.query("sinceTime")
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:
         moment = None
     if text and (moment is None or moment.tzinfo is None):
-        raise _status.bad_request(f'parsing time "{text[:40]}" as RFC 3339 failed')
+        left, wanted = (text, "2006") if moment is None else ("", "Z07:00")
+        shown = f'parsing time "{text[:40]}" as "2006-01-02T15:04:05Z07:00"'
+        raise _status.bad_request(f'{shown}: cannot parse "{left[:40]}" as "{wanted}"')
     return moment
 
 
-def _positive(call: _Call, name: str, least: int = 1) -> int | None:
+def _at_least(call: _Call, name: str, least: int) -> int | None:
     value = call.number(name)
     if value is not None and value < least:
-        raise _status.bad_request(f"{name}: Invalid value: {value}: must be greater than {least - 1}")
+        wanted = "greater than 0" if least else "greater than or equal to 0"
+        cause = ("FieldValueInvalid", name, f"Invalid value: {value}: must be {wanted}")
+        raise _status.invalid(call.asked.name, cause, kind=_LOG_OPTIONS)
     return value
+
+
+def _version(text: str) -> int:
+    """A watch's resourceVersion. Raises ApiError, as a real server does: 500, and no reason."""
+    try:
+        return int(text or "0")
+    except ValueError:
+        why = f'strconv.ParseUint: parsing "{text[:40]}": invalid syntax'
+        raise ApiError(500, "", f'resourceVersion: Invalid value: "{text[:40]}": {why}') from None
 
 
 def _event(pod: _pods.Pod, event: _pods.Event, version: int) -> dict[str, Any]:
@@ -676,7 +697,7 @@ async def _body(request: web.BaseRequest, shape: dict[str, Any] | None = None) -
     if document is None:
         return {}
     if not isinstance(document, dict) and not (shape is None and isinstance(document, list)):
-        raise _status.bad_request(f"{unread}: json: cannot unmarshal {_shapes.kind_of(document)} into Go value")
+        raise _status.bad_request(f"{unread}: json: cannot unmarshal {_shapes.kind_of(document)} into {_TYPE_META}")
     if _is_deep(document):
         raise _status.bad_request(f"{unread}: exceeded max depth")
     return document if shape is None or isinstance(document, list) else _read(document, shape)
@@ -689,8 +710,7 @@ def _read(document: dict[str, Any], shape: dict[str, Any]) -> Any:  # noqa: ANN4
     except ApiError as error:
         if shape is not _shapes.POD:
             raise
-        told = error.document["message"].replace("struct field metadata.", "struct field ObjectMeta.metadata.")
-        told = told.replace("struct field spec.", "struct field PodSpec.spec.")
+        told = error.document["message"]
         raise _status.bad_request(f'Pod in version "v1" cannot be handled as a Pod: {told}') from None
 
 

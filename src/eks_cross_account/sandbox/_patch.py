@@ -6,7 +6,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
-from eks_cross_account.sandbox import _status
+from eks_cross_account.sandbox import _shapes, _status
 
 JSON_PATCH = "application/json-patch+json"
 _MERGED = ("application/merge-patch+json", "application/strategic-merge-patch+json")
@@ -20,7 +20,22 @@ _FIXED = (
 
 
 def patched(document: dict[str, Any], patch: Any, content_type: str) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """The object with the patch on it. Raises ApiError for one that cannot be read."""
+    """The object with the patch on it. Raises ApiError for one that cannot be read, or makes what is no pod."""
+    after = _applied(document, patch, content_type)
+    name = document["metadata"]["name"]
+    if after.get("metadata") is None:
+        raise _status.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    try:
+        read: dict[str, Any] = _shapes.read(after, _shapes.POD)
+    except _status.ApiError as error:
+        shown = f"Invalid value: {json.dumps(json.dumps(patch))}: {error.document['message']}"
+        raise _status.invalid("", ("FieldValueInvalid", "patch", shown), kind="") from None
+    return read
+
+
+def _applied(document: dict[str, Any], patch: Any, content_type: str) -> dict[str, Any]:  # noqa: ANN401 - JSON
     if content_type == JSON_PATCH and isinstance(patch, list):
         after = deepcopy(document)
         for step in patch:
@@ -50,7 +65,7 @@ def checked(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
             shown = json.dumps(became.get(field))
             cause = ("FieldValueInvalid", f"metadata.{field}", f"Invalid value: {shown}: field is immutable")
             raise _status.invalid(name, cause, cause)  # a real server names it twice
-    return became
+    return {field: value for field, value in became.items() if value or field not in _MAY_CHANGE}
 
 
 def _merged(target: Any, patch: Any) -> Any:  # noqa: ANN401 - JSON

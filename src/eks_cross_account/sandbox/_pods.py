@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ANNOTATION = "eks-sandbox/"
 NODE = "sandbox-node"
 XCOM_SIDECAR = "airflow-xcom-sidecar"
-_XCOM_FILE = "/airflow/xcom/return.json"
+XCOM_FILE = "/airflow/xcom/return.json"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAME_LENGTH = 253
 _NAME_TEXT = (
@@ -140,7 +140,7 @@ class Pod:
         self.containers: tuple[Container, ...] = ()
         self.containers = tuple(self._plan(init=True))
         self.containers += tuple(self._plan(init=False))
-        self.files = {_XCOM_FILE: self._life.text("xcom", "")}
+        self.files = {XCOM_FILE: self._life.text("xcom", "")}
         self._told = 0
         self._killed: list[Event] = []
 
@@ -198,9 +198,10 @@ class Pod:
         wanted = self.spec["terminationGracePeriodSeconds"] if grace is None else grace
         if not self._is_scheduled(now) or self.status(now)["phase"] in {"Succeeded", "Failed"}:
             wanted = 0
-        wanted = 1 if wanted < 0 else min(wanted, LONGEST)  # podStrategy.CheckGracefulDelete
-        stop = min(timedelta(seconds=wanted), self._life.seconds("stop-seconds", 0.1))
-        self.metadata["deletionTimestamp"] = seconds(now + timedelta(seconds=wanted))
+        wanted = 1 if wanted < 0 else wanted  # podStrategy.CheckGracefulDelete
+        patience = timedelta(seconds=min(wanted, LONGEST))
+        stop = min(patience, self._life.seconds("stop-seconds", 0.1))
+        self.metadata["deletionTimestamp"] = seconds(now + patience)
         self.metadata["deletionGracePeriodSeconds"] = wanted
         for container in self.containers:
             if "running" in container.state(now):

@@ -6,6 +6,7 @@ are left as they come.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account.sandbox import _status
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 _ANY_NAME = "*"  # in the place of a field's name: a map
 _STRINGS = {_ANY_NAME: str}
 _CONTAINERS = [{"name": str, "image": str}]
+# Go's names of a pod's structs, by the path to them: errors name the struct around a field, and the type of one
+_STRUCTS = {
+    "": "Pod",
+    "metadata": "ObjectMeta",
+    "metadata.ownerReferences": "OwnerReference",
+    "spec": "PodSpec",
+    "spec.containers": "Container",
+    "spec.initContainers": "Container",
+}
 _INT64 = 2**63
 
 POD: dict[str, Any] = {
@@ -23,6 +33,8 @@ POD: dict[str, Any] = {
         "name": str,
         "generateName": str,
         "namespace": str,
+        "uid": str,
+        "resourceVersion": str,
         "labels": _STRINGS,
         "annotations": _STRINGS,
         "finalizers": [str],
@@ -50,9 +62,10 @@ def read(document: Any, shape: Any, path: str = "") -> Any:  # noqa: ANN401 - JS
         return document.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair: U+FFFD
     if shape is int and type(document) is int and -_INT64 <= document < _INT64:
         return document
-    raise _status.bad_request(
-        f"json: cannot unmarshal {kind_of(document)} into Go {_place(path)} of type {_type(shape)}"
-    )
+    kind = kind_of(document)
+    if shape is int and kind == "number":
+        kind = f"number {json.dumps(document)}"
+    raise _status.bad_request(f"json: cannot unmarshal {kind} into Go {_place(path)} of type {_type(shape, path)}")
 
 
 def _fields(document: dict[str, Any], shape: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
@@ -67,7 +80,10 @@ def _fields(document: dict[str, Any], shape: dict[str, Any], path: str) -> Itera
 
 
 def _place(path: str) -> str:
-    return f"struct field {path}" if path else "value"
+    if not path:
+        return "value"
+    around = _STRUCTS.get(path.rpartition(".")[0])
+    return f"struct field {around}.{path}" if around else f"struct field {path}"
 
 
 def _zero(shape: Any) -> Any:  # noqa: ANN401 - JSON
@@ -85,9 +101,10 @@ def kind_of(value: Any) -> str:  # noqa: ANN401 - JSON
     return "array" if isinstance(value, list) else "object"
 
 
-def _type(shape: Any) -> str:  # noqa: ANN401 - JSON
+def _type(shape: Any, path: str) -> str:  # noqa: ANN401 - JSON
     if isinstance(shape, dict):
-        return "map[string]string" if _ANY_NAME in shape else "struct"
+        struct = f"v1.{_STRUCTS[path]}" if path in _STRUCTS else "struct"
+        return "map[string]string" if _ANY_NAME in shape else struct
     if isinstance(shape, list):
-        return f"[]{_type(shape[0])}"
+        return f"[]{_type(shape[0], path)}"
     return {str: "string", int: "int64"}[shape]

@@ -42,7 +42,7 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
+            **({"reason": reason} if reason else {}),
             **({} if details is None else {"details": details}),
             "code": code,
         }
@@ -125,7 +125,7 @@ def invalid(name: str, *causes: tuple[str, str, str], kind: str = "Pod", api_gro
     shown = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     listed = [{"reason": reason, "message": message, "field": field} for reason, field, message in causes]
     of = f"{kind}.{api_group}" if api_group else kind
-    details = {name: value for name, value in _details(name, kind, api_group).items() if value}
+    details = {key: value for key, value in _details(name, kind, api_group).items() if value}
     return ApiError(422, "Invalid", f'{of} "{name}" is invalid: {shown}', {**details, "causes": listed})
 
 
