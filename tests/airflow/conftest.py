@@ -40,7 +40,8 @@ if INSTALLED:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.airflow)
+            if item.get_closest_marker("cluster") is None:  # which scripts/test --cluster runs
+                item.add_marker(pytest.mark.airflow)
             item.add_marker(pytest.mark.filterwarnings("default"))  # Airflow's own, on every line others
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(240))

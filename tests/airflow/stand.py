@@ -104,8 +104,12 @@ class Stand:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.sandbox = self._stack.enter_context(Sandbox())
+        self.sandbox = self._begin()
         return self
+
+    def _begin(self) -> Sandbox:
+        """The AWS, and the cluster, that the DAGs meet."""
+        return self._stack.enter_context(Sandbox())
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
