@@ -1,4 +1,4 @@
-"""The operator on the real cluster (tests/cluster), kube-apiserver behind aws-iam-authenticator: scripts/test --cluster."""
+"""The operator on the real cluster of tests/cluster, which scripts/test --cluster starts."""
 
 from __future__ import annotations
 

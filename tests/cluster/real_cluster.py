@@ -78,6 +78,11 @@ class Process:
             process.kill()
             process.wait()
 
+    @property
+    def pid(self) -> int | None:
+        """None when it does not run."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
     def check(self) -> None:
         """AssertionError with the end of its log when it has ended."""
         if self._process is None or self._process.poll() is not None:
