@@ -353,6 +353,16 @@ READ = [
     ("control character", "- rolearn: a\x07", []),
     ("byte order mark", "\ufeff- rolearn: a", [("a", "", ())]),
     ("unclosed", "- rolearn: [a", []),
+    ("an empty mapping as a key drops the list", "- rolearn: a\n- {}: b", []),
+    ("an empty list as a key drops the list", "- rolearn: a\n  []: b", []),
+    ("a question mark alone in a flow drops the list", A + "username: [?]", []),
+    ("a question mark with a key in a flow", A + "username: u\n  x: [? y]", [("a", "u", ())]),
+    ("leap day of year 0", A + "username: !!timestamp 0000-02-29", [("a", "0000-02-29", ())]),
+    ("day that its month does not have", A + "username: !!timestamp 2001-02-29", []),
+    ("hour 24", A + "username: !!timestamp 2001-02-28T24:00:00Z", []),
+    ("time zone of a day", A + "username: !!timestamp 2001-02-28T1:0:0+24:60",
+     [("a", "2001-02-28T1:0:0+24:60", ())]),
+    ("time zone beyond a day", A + "username: !!timestamp 2001-02-28T1:0:0+25:00", []),
     ("sso row stays without ARN", "- sso: {permissionSetName: Admin, accountID: '123456789012'}", [("", "", ())]),
     ("sso beside an ARN", A + "sso: {}", []),
     ("sso of a wrong type counts as there", A + "sso: 5", []),
@@ -381,6 +391,9 @@ ACCOUNTS = [
     ("what precedes a bad tag is used", "- 1\n- !!int x\n- 3", ("1", "", "")),
     ("base64", "- !!binary MTI=", ("12",)),
     ("infinity is text", "- .inf", (".inf",)),
+    ("a date that is none", "- 1\n- !!timestamp 2001-02-30", ("1", "")),
+    ("an empty mapping as a key", "- 1\n- {}: b", ()),
+    ("a question mark and a comma", "- 1\n- [? , a]", ()),
 ]
 
 
@@ -441,6 +454,7 @@ PROBLEMS = [
     ({"mapRoles": "- rolearn: a\n  x: .nan"},
      ("mapRoles: JSON has no number like nan: put it in quotes; nothing of it is used",)),
     ({"mapAccounts": "- [1]"}, ("mapAccounts, row 1 is not an account id",)),
+    ({"mapAccounts": "[] a: b"}, ()),  # the list ends the document
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from eks_cross_account import _gourl
@@ -39,11 +40,12 @@ _INTEGER = re.compile(
 )
 _FLOAT_TEXT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _POINT_FLOAT = re.compile(r"\.[0-9](?:_?[0-9])*(?:[eE][-+]?[0-9](?:_?[0-9])*)?")  # strconv.ParseFloat takes these _
+_TIME_OF_DAY = r"(?:[01]?[0-9]|2[0-3])(?::[0-5]?[0-9]){2}(?:[.,][0-9]+)?"
+_ZONE = r"(?:Z|[+-](?:[01][0-9]|2[0-4]):(?:[0-5][0-9]|60))"  # the bounds of time.Parse
 _TIMESTAMP_TEXT = re.compile(
-    r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
-    r"(?:[Tt][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
-    r"| [0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:[.,][0-9]+)?)?"
+    rf"([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?:[Tt]{_TIME_OF_DAY}{_ZONE}| {_TIME_OF_DAY})?"
 )
+_LEAP_CYCLE = 400  # years after which the calendar repeats; it carries year 0, which datetime lacks
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_INT, _MAX_UINT = 2**63 - 1, 2**64 - 1
@@ -80,7 +82,11 @@ def to_json(text: str) -> object:
 
 
 def compose(text: str) -> Node | None:
-    """The first document as nodes; later ones are not looked at. None: there is none."""
+    """The first document as nodes; later ones are not looked at. None: there is none.
+
+    A character that YAML does not allow is an error wherever it stands; the verifier finds one behind the first
+    document only within the 512 bytes that it reads at once.
+    """
     yaml = _yaml()
     try:
         return _first_document(yaml, _reader_class()(text))
@@ -232,7 +238,7 @@ def resolve(node: Node) -> bool | float | str | None:
         return value
     if tag == _FLOAT and isinstance(value, int) and not isinstance(value, bool) and value <= _MAX_INT:
         return float(value)
-    if tag == _TIMESTAMP and isinstance(value, str) and _TIMESTAMP_TEXT.fullmatch(text):
+    if tag == _TIMESTAMP and isinstance(value, str) and _is_timestamp(text):
         return text
     raise YamlError(f"cannot decode {printable(text)} as a {printable('!!' + tag.removeprefix(_PREFIX))}")
 
@@ -279,6 +285,19 @@ def _value(match: re.Match[str]) -> int:
     return int(sign + decimal) if len(decimal) <= _MAX_DIGITS else _MAX_UINT + 1
 
 
+def _is_timestamp(text: str) -> bool:
+    """resolve.go's parseTimestamp."""
+    match = _TIMESTAMP_TEXT.fullmatch(text)
+    if match is None:
+        return False
+    year, month, day = (int(group) for group in match.groups())
+    try:
+        date(year % _LEAP_CYCLE + _LEAP_CYCLE, month, day)
+    except ValueError:
+        return False
+    return True
+
+
 def _tag(value: bool | float | str | None) -> str:  # noqa: FBT001 - a scalar of any type
     if value is None:
         return _NULL
@@ -317,6 +336,12 @@ def _reader_class() -> Any:  # noqa: ANN401 - PyYAML is untyped
     del escapes["/"]
     changes = {
         "ESCAPE_REPLACEMENTS": escapes,
+        "__init__": _start_reading,
+        "save_possible_simple_key": _save_possible_key,
+        "fetch_flow_collection_start": _fetch_flow_start,
+        "fetch_flow_collection_end": _fetch_flow_end,
+        "next_possible_simple_key": _next_possible_key,
+        "parse_flow_sequence_entry_mapping_key": _parse_flow_entry_key,
         "scan_to_next_token": _scan_to_next_token,
         "scan_directive_name": _scan_directive_name,
         "scan_plain": _scan_plain,
@@ -327,6 +352,47 @@ def _reader_class() -> Any:  # noqa: ANN401 - PyYAML is untyped
         "scan_block_scalar_breaks": _scan_block_breaks,
     }
     return type("_Reader", (yaml.SafeLoader,), changes)
+
+
+def _start_reading(reader: Any, text: str) -> None:  # noqa: ANN401 - PyYAML is untyped
+    reader.brackets = []  # numbers of the open ones' tokens; None once there was something in them that can be a key
+    reader.no_keys = set()
+    _yaml().SafeLoader.__init__(reader, text)
+
+
+def _save_possible_key(reader: Any) -> None:  # noqa: ANN401 - PyYAML is untyped
+    if reader.allow_simple_key and reader.brackets:
+        reader.brackets[-1] = None
+    _yaml().SafeLoader.save_possible_simple_key(reader)
+
+
+def _fetch_flow_start(reader: Any, token_class: Any) -> None:  # noqa: ANN401 - PyYAML is untyped
+    _yaml().SafeLoader.fetch_flow_collection_start(reader, token_class)
+    reader.brackets.append(reader.tokens_taken + len(reader.tokens) - 1)
+
+
+def _fetch_flow_end(reader: Any, token_class: Any) -> None:  # noqa: ANN401 - PyYAML is untyped
+    """yaml_parser_decrease_flow_level forgets that an empty collection can be a key: ``{}: x`` ends a block."""
+    _yaml().SafeLoader.fetch_flow_collection_end(reader, token_class)
+    if reader.brackets:
+        reader.no_keys.add(reader.brackets.pop())
+
+
+def _next_possible_key(reader: Any) -> int | None:  # noqa: ANN401 - PyYAML is untyped
+    numbers = {key.token_number for key in reader.possible_simple_keys.values()} - reader.no_keys
+    return min(numbers, default=None)
+
+
+def _parse_flow_entry_key(reader: Any) -> Any:  # noqa: ANN401 - PyYAML is untyped
+    """yaml_parser_parse_flow_sequence_entry_mapping_key: an empty key takes the token behind it along."""
+    yaml = _yaml()
+    token = reader.get_token()
+    if not reader.check_token(yaml.ValueToken, yaml.FlowEntryToken, yaml.FlowSequenceEndToken):
+        reader.states.append(reader.parse_flow_sequence_entry_mapping_value)
+        return reader.parse_flow_node()
+    reader.get_token()
+    reader.state = reader.parse_flow_sequence_entry_mapping_value
+    return reader.process_empty_scalar(token.end_mark)
 
 
 def _scan_to_next_token(reader: Any) -> None:  # noqa: ANN401 - PyYAML is untyped

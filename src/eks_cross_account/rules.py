@@ -256,6 +256,17 @@ def _date(subject: _Subject) -> Iterator[Violation]:
         )
 
 
+def _request(subject: _Subject) -> Iterator[Violation]:
+    """http.NewRequest reads the URL as written out again, and what is ``%FF`` then no zone of an IPv6 address may have.
+
+    (Other names with such a byte, whose second label is "global", get as far as DNS.)
+    """
+    host = subject.url.host
+    if host.startswith("[") and not host.isascii() and not any(_host(subject)):
+        shown = _shown_host(_gourl.text(host))
+        yield _verifier("host", f"{shown} is not a host name of STS, and no request can be made to it", _REGIONAL_HOST)
+
+
 def _sts_signed_headers(subject: _Subject) -> Iterator[Violation]:
     headers = _value(subject, "x-amz-signedheaders")
     if headers is None or headers in _SENT_HEADERS or any(_signed_headers(subject)):
@@ -339,6 +350,7 @@ _VERIFIER: tuple[Callable[[_Subject], Iterator[Violation]], ...] = (
     _signed_headers,
     _expires,
     _date,
+    _request,
 )
 _STS: tuple[Callable[[_Subject], Iterator[Violation]], ...] = (
     _sts_signed_headers,
