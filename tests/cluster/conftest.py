@@ -1,0 +1,3 @@
+from agreement import agreement, oracle, pytest_terminal_summary
+
+__all__ = ["agreement", "oracle", "pytest_terminal_summary"]
