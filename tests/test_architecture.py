@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
-    "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping", "credentials",
-    "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
+    "_printable", "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping",
+    "credentials", "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
 )  # fmt: skip
-PURE = ("errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping")
+PURE = ROOMS[: ROOMS.index("credentials")]
 IMPURE = {"os", "socket", "ssl", "time", "http", "urllib", "logging", "subprocess", "pathlib", "threading", "asyncio"}
-SANDBOX_MAY = {"errors", "_partitions", "endpoints", "identity", "mapping", "credentials", "rules", "sandbox"}
+SANDBOX_MAY = {
+    "_printable", "errors", "_partitions", "endpoints", "identity", "mapping", "credentials", "rules", "sandbox",
+}  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable_line
 from eks_cross_account.credentials import botocore_session, client
 from eks_cross_account.errors import ClusterError
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
     from eks_cross_account.credentials import CredentialSource
+
+_MESSAGE_LENGTH = 1000  # of AWS's
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,8 @@ def _cluster(answer: dict[str, Any]) -> Cluster:
 
 
 def _refused(error: Any, cluster_name: str, region: str) -> ClusterError:  # noqa: ANN401 - botocore's ClientError
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", ""))
+    code = printable_line(str(error.response.get("Error", {}).get("Code", "")))
+    message = printable_line(str(error.response.get("Error", {}).get("Message", "")))[:_MESSAGE_LENGTH]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     text = f"DescribeCluster {cluster_name} in {region} was refused: {code}: {message}"
     if code == "ResourceNotFoundException":

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.errors import (
     AssumeRoleError,
     CredentialsError,
     CredentialsUnavailableError,
     StsUnavailableError,
     UnknownRegionError,
-    printable,
 )
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
@@ -30,6 +30,7 @@ _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)  # STS AssumeRole, Rol
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS AssumeRole, ExternalId
 _DEFAULT_SESSION_NAME = "eks-cross-account"
 _MINIMUM_DURATION, _MAXIMUM_DURATION = 900, 43_200  # seconds, STS AssumeRole, DurationSeconds
+_MESSAGE_LENGTH = 1000  # of AWS's, whose end says which kind of policy is missing
 _TRANSIENT = frozenset(
     {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure", "SlowDown"}
 )
@@ -265,8 +266,8 @@ def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
 
 def refused(error: Any, hop: RoleHop, place: str, number: int) -> AssumeRoleError:  # noqa: ANN401 - botocore's ClientError
     """The error for STS's refusal of a hop; ``place`` says where it stands, as in "hop 1 of 2"."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", ""))
+    code = printable_line(str(error.response.get("Error", {}).get("Code", "")))
+    message = printable_line(str(error.response.get("Error", {}).get("Message", "")))[:_MESSAGE_LENGTH]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     retryable = code in _TRANSIENT or status >= 500  # noqa: PLR2004 - HTTP
     text = f"AssumeRole of {hop.role_arn} ({place}) was refused: {code}: {message}"

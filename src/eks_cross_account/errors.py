@@ -114,15 +114,6 @@ class InvalidArnError(EksTokenError, ValueError):
     """The text is not the ARN of a role, user, root, assumed role or federated user in a known partition."""
 
 
-_PRINTABLE_LENGTH = 60
-
-
-def printable(text: object) -> str:
-    """Hostile text for a message: quoted, ASCII, cut at 60 characters; what would steer a terminal is escaped."""
-    shown = str(text)
-    return ascii(shown if len(shown) <= _PRINTABLE_LENGTH else shown[: _PRINTABLE_LENGTH - 3] + "...")
-
-
 def without_frames(error: BaseException) -> BaseException:
     """The error, and those behind it, without the frames that a token was in: some log the variables of each frame."""
     seen: set[int] = set()

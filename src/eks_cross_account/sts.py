@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from eks_cross_account import _gourl, endpoints
+from eks_cross_account._printable import printable, printable_message
 from eks_cross_account.credentials import CONNECT_TIMEOUT, READ_TIMEOUT
 from eks_cross_account.errors import (
     ExpiredTokenError,
@@ -21,7 +22,6 @@ from eks_cross_account.errors import (
     StsUnavailableError,
     TokenRejectedError,
     UnknownRegionError,
-    printable,
 )
 from eks_cross_account.identity import CallerIdentity, parse_caller_identity
 from eks_cross_account.rules import Violation, violations
@@ -190,12 +190,6 @@ def _rejection(status: int, body: bytes, host: str) -> Exception:
     cause = _CAUSES.get(code)
     said = f"STS refused the token: {code}: {printable_message(message)}"
     return TokenRejectedError(f"{said} - {cause}" if cause else said, status=status, code=code)
-
-
-def printable_message(message: str) -> str:
-    """AWS's sentence, one line of printable ASCII, without the canonical request that some errors quote."""
-    head = message.split("\n", 1)[0][:300]
-    return "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in head)
 
 
 def _error_fields(body: bytes) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from eks_cross_account import _gourl, endpoints
-from eks_cross_account.errors import ClusterError, CredentialsError, MalformedTokenError, UnknownRegionError, printable
+from eks_cross_account._printable import printable
+from eks_cross_account.errors import ClusterError, CredentialsError, MalformedTokenError, UnknownRegionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._printable import printable_page
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import (
     Connected,
@@ -97,7 +98,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
     def execute(self, context: Any) -> str:  # noqa: ANN401 - Airflow's
         """The verdict, ``healthy``. Raises EksFailure with the first broken link as its first line."""
         report = self.report()
-        self.log.info("%s", _ascii_page(report))
+        self.log.info("%s", printable_page(report.to_text()))
         context["ti"].xcom_push(key="report", value=json.loads(report.to_json()))
         failure = _failure(report)
         if failure is None:
@@ -189,11 +190,6 @@ def _failure(report: Report) -> Failure | None:
     text = f"Cluster {report.cluster_name}: {found.title}: {found.summary.rstrip('.')}.{owner}"
     for_good = found.id == "connection-missing"
     return Failure(found.id, text, retry=found.retry or found.state == "UNKNOWN", for_good=for_good)
-
-
-def _ascii_page(report: Report) -> str:
-    lines = report.to_text().splitlines()
-    return "\n".join("".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in line) for line in lines)
 
 
 __all__ = ["EksTokenCheckOperator", "report_of"]

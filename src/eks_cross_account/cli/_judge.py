@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account.cli._main import FAILED, OK, UsageError, role_hops
-from eks_cross_account.errors import MalformedTokenError, UnknownRegionError, printable
+from eks_cross_account.errors import MalformedTokenError, UnknownRegionError
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account._version import __version__
 from eks_cross_account.errors import (
     ClusterError,
@@ -15,7 +16,6 @@ from eks_cross_account.errors import (
     EksTokenError,
     StsUnavailableError,
     UnknownRegionError,
-    printable,
 )
 from eks_cross_account.token import check_cluster_name
 

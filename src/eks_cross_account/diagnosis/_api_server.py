@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis.report import Finding, Remedy
 from eks_cross_account.errors import ClusterError, EksTokenError
 from eks_cross_account.identity import canonicalize, strip_path
-from eks_cross_account.sts import printable_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

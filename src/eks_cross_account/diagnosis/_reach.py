@@ -21,9 +21,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from eks_cross_account._printable import printable, printable_message
 from eks_cross_account._version import __version__
-from eks_cross_account.errors import printable
-from eks_cross_account.sts import printable_message
 
 if TYPE_CHECKING:
     from eks_cross_account.cluster import Cluster
