@@ -5,10 +5,10 @@ A check that cannot tell says UNKNOWN; one whose link was never reached says not
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from eks_cross_account.diagnosis import _api_server, remedies
+from eks_cross_account.diagnosis import _api_server, _mapping_checks, remedies
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -25,11 +25,16 @@ from eks_cross_account.token import MAX_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eks_cross_account.diagnosis.evidence import Evidence, HopEvidence
+    from eks_cross_account.diagnosis._probes import HopEvidence
+    from eks_cross_account.diagnosis.evidence import Evidence
     from eks_cross_account.identity import CallerIdentity
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 _UNKNOWN_KEY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId"}
+# Title of a check -> what its FAIL explains, though it shows earlier in the chain: a 401 by the mapping
+_SYMPTOMS = {
+    "mapping": ("not-mapped", "unauthorized"),
+}
 _SOURCES = {
     "env": "environment variables",
     "shared-credentials-file": "shared credentials file",
@@ -47,15 +52,37 @@ _SOURCES = {
 
 def judge(evidence: Evidence) -> Report:
     """The report: what each check finds, in the chain's order."""
-    found = [finding for check in CHECKS for finding in check(evidence)]
+    found = _related([finding for check in CHECKS for finding in check(evidence)])
     return Report(
         cluster_name=evidence.cluster_name,
         region=f"{evidence.region} ({evidence.region_from})",
         findings=tuple(found),
         identity=identity_dict(evidence.identity) if evidence.identity else None,
         cluster=_cluster_dict(evidence),
-        confirmed=any(finding.id == _api_server.CONFIRMED for finding in found),
+        confirmed=_is_confirmed(evidence, found),
     )
+
+
+def _is_confirmed(evidence: Evidence, found: list[Finding]) -> bool:
+    """The API server means whom AWS means; asked about a principal: the cluster maps it."""
+    wanted = (_mapping_checks.MAPPED, "PASS") if evidence.principal_arn else (_api_server.CONFIRMED, "PASS")
+    return any((finding.id, finding.state) == wanted for finding in found)
+
+
+def _related(found: list[Finding]) -> list[Finding]:
+    """The findings, each symptom with the cause that explains it."""
+    causes = {
+        symptom: finding.id
+        for finding in reversed(found)
+        if finding.state == "FAIL"
+        for symptom in _SYMPTOMS.get(finding.title, ())
+    }
+    return [
+        replace(finding, consequence_of=causes[finding.id])
+        if finding.state == "FAIL" and finding.id in causes
+        else finding
+        for finding in found
+    ]
 
 
 def identity_dict(identity: CallerIdentity) -> dict[str, str]:
@@ -218,6 +245,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _check_token,
     _check_identity,
     _api_server.check_api_server,
+    _mapping_checks.check_mapping,
 )
 
 

@@ -32,8 +32,8 @@ class Finding:
     """One statement about one link.
 
     ``id``: a word to search for; ``view``: whose knowledge it is; ``evidence``: (name, value) pairs; ``cause``: the id
-    in docs/findings, or None; ``owner``: the account that can mend it, "" for nobody or unknown; ``retry``: whether
-    trying again can help.
+    in docs/causes, or None; ``owner``: the account that can mend it, "" for nobody or unknown; ``retry``: whether
+    trying again can help; ``consequence_of``: the id of the finding that this one is a symptom of.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Finding:
     cause: str | None = None
     owner: str = ""
     retry: bool = False
+    consequence_of: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON report has it."""
@@ -63,6 +64,7 @@ class Finding:
             "cause": self.cause,
             "owner": self.owner,
             "retry": self.retry,
+            "consequence_of": self.consequence_of,
         }
 
 
@@ -83,13 +85,15 @@ class Report:
 
     @property
     def root_cause(self) -> str | None:
-        """The id of the first link that is broken: those after it are consequences."""
-        return next((finding.id for finding in self.findings if finding.state == "FAIL"), None)
+        """The id of the first broken link that is no consequence of another: those after it are consequences too."""
+        broken = [finding for finding in self.findings if finding.state == "FAIL"]
+        first = next((finding for finding in broken if finding.consequence_of is None), None)
+        return first.id if first is not None else None
 
     @property
     def verdict(self) -> Verdict:
         """``broken`` at any FAIL; ``healthy`` only when the API server confirmed the identity; else ``unknown``."""
-        if self.root_cause is not None:
+        if any(finding.state == "FAIL" for finding in self.findings):
             return "broken"
         return "healthy" if self.confirmed else "unknown"
 
