@@ -65,7 +65,11 @@ class TokenRejectedError(EksTokenError):
 
 
 class CredentialsError(EksTokenError):
-    """These AWS credentials cannot make a token that the cluster accepts."""
+    """These AWS credentials cannot make a token that the cluster accepts. ``rule``: the rule it would break, or ""."""
+
+    def __init__(self, message: str = "", *, rule: str = "", retryable: bool | None = None) -> None:
+        super().__init__(message, retryable=retryable)
+        self.rule = rule
 
 
 class CredentialsUnavailableError(CredentialsError):

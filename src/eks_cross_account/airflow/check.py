@@ -24,7 +24,7 @@ from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of
-from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
+from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, diagnose
 from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
@@ -111,11 +111,16 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
 
 
 def report_of(
-    target: Target, *, namespace: str | None = None, get_connection: Callable[[str], Any] | None = None
+    target: Target,
+    *,
+    namespace: str | None = None,
+    get_connection: Callable[[str], Any] | None = None,
+    other_side: bytes | None = None,
+    timeout: float = TIMEOUT,
 ) -> Report:
     """The report on the way that a task with this target would go; in a task, or where Airflow can be asked.
 
-    ``get_connection``: as ``look_up`` has it.
+    ``get_connection``: as ``look_up`` has it; ``other_side``, ``timeout``: as ``diagnose`` has them.
     """
     try:
         connected = look_up(target, get_connection=get_connection)
@@ -125,7 +130,7 @@ def report_of(
         return Report(target.cluster_name, target.region or "unknown", (missing,))
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
-        asked = _ask_aws(connected)
+        asked = _ask_aws(connected, other_side, timeout)
     where = f"{connected.region} ({connected.region_from})"
     report = replace(asked, region=where, findings=(named, *asked.findings))
     if namespace is None or report.root_cause is not None:
@@ -133,7 +138,7 @@ def report_of(
     return replace(report, findings=(*report.findings, *_rights(access_of(connected), namespace)))
 
 
-def _ask_aws(connected: Connected) -> Report:
+def _ask_aws(connected: Connected, other_side: bytes | None, timeout: float) -> Report:
     """Credentials, hops, cluster, token, identity; the connection's own role as the first hop, where it can be one."""
     own = connection_hop(connected.wrapper)
     session = base_session if own is not None or not connected.wrapper.role_arn else role_session
@@ -146,6 +151,8 @@ def _ask_aws(connected: Connected) -> Report:
             role_hops=hops,
             session=ConnectionSession(connected, credentials),
             cluster=connected.target.cluster,
+            other_side=other_side,
+            timeout=timeout,
         )
     except EksTokenError as error:  # the connection's own session could not be made
         broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)

@@ -47,6 +47,8 @@ class _Way:
 
 def check_mapping(evidence: Evidence) -> Iterator[Finding]:
     """Whether the cluster maps the principal in question; after a 401, why it does not."""
+    if evidence.cluster is None and evidence.other is not None:
+        evidence = replace(evidence, cluster=evidence.other.cluster)
     if evidence.cluster is None or not evidence.subject:
         return
     if evidence.role_is_missing and evidence.principal_arn:
@@ -267,7 +269,7 @@ def _proven(evidence: Evidence, entry_way: _Way) -> Finding:
     """The API server knows the user, so something maps it; what, is said where it can be seen."""
     found = evidence.entry
     if entry_way.says == "unknown":
-        summary = f"there is one, for the API server knows its user; which it is was {entry_way.needs}"
+        summary = f"{entry_way.needs} (it works)"
         return Finding(MAPPED, "SKIP", "aws", _TITLE, summary)
     if isinstance(found, EntryEvidence) and found.entry is not None:
         return _by_entry(evidence, found.entry)

@@ -45,7 +45,7 @@ class NotChecked:
 
     def __str__(self) -> str:
         reasons = (f"needs {self.needs}" if self.needs else "", self.why)
-        return f"not checked: {'; '.join(filter(None, reasons))}"
+        return ": ".join(filter(None, ("not checked", "; ".join(filter(None, reasons)))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from eks_cross_account.cluster import Cluster
     from eks_cross_account.credentials import FrozenCredentials, RoleHop
+    from eks_cross_account.diagnosis._facts import OtherSide
     from eks_cross_account.diagnosis._reach import ReachEvidence, ReviewEvidence
     from eks_cross_account.identity import CallerIdentity
     from eks_cross_account.rules import Violation
@@ -73,6 +74,7 @@ class Evidence:
     identity: CallerIdentity | None = None
     identity_problem: EksTokenError | None = None
     review: ReviewEvidence | None = None
+    other: OtherSide | None = None
     first_review: ReviewEvidence | None = None  # a 401 that the same token did not meet again
     role: RoleEvidence | NotChecked | None = None  # of the principal
     role_is_missing: bool = False
@@ -86,13 +88,19 @@ class Evidence:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the API server has named a user for the token."""
-        return self.review is not None and self.review.user is not None
+        """Whether the API server has named a user for the token: here, or to the other side."""
+        return (self.review is not None and self.review.user is not None) or self._was_answered("accepted")
 
     @property
     def is_refused(self) -> bool:
-        """Whether the API server answered 401 to a token that AWS takes."""
-        return self.review is not None and self.review.status == _UNAUTHORIZED and self.identity is not None
+        """Whether the API server answered 401 to a token that AWS takes: here, or to the other side."""
+        refused = self.review is not None and self.review.status == _UNAUTHORIZED and self.identity is not None
+        return refused or self._was_answered("refused")
+
+    def _was_answered(self, answer: str) -> bool:
+        """What the other side's token met, if it is one of the principal's."""
+        other = self.other
+        return bool(self.principal_arn and other and other.api_server == answer and other.subject == self.subject)
 
     @property
     def subject(self) -> str:

@@ -73,7 +73,8 @@ class Report:
     """The findings in the chain's order, and what they amount to.
 
     ``identity``: what STS said of the token, as a mapping with account, arn, user_id, canonical_arn, session_name;
-    None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity.
+    None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity; asked
+    about a principal: the cluster maps it. ``facts``: what was seen, as the other side's report may be joined by.
     """
 
     cluster_name: str
@@ -82,6 +83,7 @@ class Report:
     identity: dict[str, str] | None = None
     cluster: dict[str, Any] | None = None
     confirmed: bool = False
+    facts: dict[str, Any] | None = None
 
     @property
     def root_cause(self) -> str | None:
@@ -113,6 +115,7 @@ class Report:
             "identity": self.identity,
             "cluster": self.cluster,
             "findings": [finding.to_dict() for finding in self.findings],
+            "facts": self.facts,
         }
         return json.dumps(document, indent=2)
 
