@@ -66,26 +66,25 @@ def _judged(evidence: Evidence, ways: dict[str, _Way]) -> Iterator[Finding]:
     mode = _mode(evidence)
     counting = _STORES.get(mode, (_ENTRY, _AWS_AUTH))
     open_ways = [ways[name] for name in counting if ways[name].says == "unknown"]
-    if not evidence.is_refused and any(ways[name].says == "maps" for name in counting):
-        yield _maps(evidence, counting, ways)
-        return
+    broken = [found for name in counting for found in [ways[name].finding] if found is not None]
     ignored = next((name for name in ways if name not in counting and ways[name].says == "maps"), None)
-    if ignored is not None and all(ways[name].says == "no" or evidence.is_refused for name in counting):
+    if any(ways[name].says == "maps" for name in counting):
+        yield _mapped(evidence, counting, ways)
+    elif ignored is not None and (evidence.is_refused or not open_ways):
         yield _ignored(evidence, ignored, mode)
-        return
-    broken = [found for name in counting for found in [ways[name].finding] if found and ways[name].says == "no"]
-    if evidence.is_refused and _is_new(evidence):
-        yield _settling(evidence)
-        return
-    if broken and (not open_ways or evidence.is_refused or _is_certain(broken)):
+    elif broken and (evidence.is_refused or not open_ways or _is_certain(broken)):
         first = min(broken, key=_plainness)
         others = tuple(("also", finding.summary) for finding in broken if finding is not first)
         yield replace(first, evidence=(*first.evidence, *others))
-        return
-    if evidence.is_refused and not open_ways:
-        yield _disagreeing(evidence)
-        return
-    yield _not_checked(evidence, open_ways, broken)
+    else:
+        yield _not_checked(evidence, open_ways, broken)
+
+
+def _mapped(evidence: Evidence, counting: tuple[str, ...], ways: dict[str, _Way]) -> Finding:
+    """A way that counts maps the principal; if its token was refused all the same, why."""
+    if not evidence.is_refused:
+        return _maps(evidence, counting, ways)
+    return _settling(evidence) if _is_new(evidence) else _disagreeing(evidence)
 
 
 def _plainness(finding: Finding) -> int:

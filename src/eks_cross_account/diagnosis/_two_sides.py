@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable, printable_message
+from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis._mapping_probes import NotChecked
 from eks_cross_account.diagnosis.report import Finding, Remedy
 
@@ -102,7 +102,7 @@ def _other_signer(evidence: Evidence, other: OtherSide) -> Finding:
     signer, meant = evidence.subject, other.subject
     if evidence.principal_arn:
         signer, meant = meant, signer
-    summary = f"the token is that of {printable(signer)}, and the cluster's owner looked for {printable(meant)}"
+    summary = f"the token is that of {signer}, and the cluster's owner looked for {meant}"
     remedy = Remedy(
         "sign as the one that is mapped (--role-arn, the role of the connection), or map the one that signs"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from eks_cross_account._printable import printable
+from eks_cross_account._printable import printable, printable_line, printable_page
 from eks_cross_account.diagnosis import _api_server, _mapping_checks, _surroundings, _two_sides, remedies
 from eks_cross_account.diagnosis._facts import facts_of
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
@@ -81,7 +81,7 @@ _SOURCES = {
 
 def judge(evidence: Evidence) -> Report:
     """The report: what each check finds, in the chain's order."""
-    found = _related([finding for check in CHECKS for finding in check(evidence)])
+    found = _related([_printed(finding) for check in CHECKS for finding in check(evidence)])
     return Report(
         cluster_name=evidence.cluster_name,
         region=f"{evidence.region} ({evidence.region_from})",
@@ -97,6 +97,16 @@ def _is_confirmed(evidence: Evidence, found: list[Finding]) -> bool:
     """The API server means whom AWS means; asked about a principal: the cluster maps it."""
     wanted = (_mapping_checks.MAPPED, "PASS") if evidence.principal_arn else (_api_server.CONFIRMED, "PASS")
     return any((finding.id, finding.state) == wanted for finding in found)
+
+
+def _printed(finding: Finding) -> Finding:
+    """The finding as printable ASCII, whatever AWS, a server or a file put into it."""
+    remedy = finding.remedy
+    if remedy is not None:
+        commands = tuple(map(printable_page, remedy.commands))
+        remedy = replace(remedy, text=printable_page(remedy.text), commands=commands)
+    seen = tuple((printable_line(name), printable_line(value)) for name, value in finding.evidence)
+    return replace(finding, summary=printable_line(finding.summary), evidence=seen, remedy=remedy)
 
 
 def _related(found: list[Finding]) -> list[Finding]:

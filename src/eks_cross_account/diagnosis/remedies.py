@@ -7,6 +7,7 @@ reaches one.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from typing import Any
 from urllib.parse import urlsplit
@@ -161,16 +162,19 @@ def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-nam
 
 # --- what the mapping checks ask for; each for the owner of the cluster
 
+_PRINCIPAL = re.compile(r"arn:[a-z-]{3,20}:iam::[0-9]{12}:(?:role|user)/[!-~]{1,577}")  # path and name, as IAM has them
+
 
 def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str) -> Remedy:
     """As ``mapping_remedy``, for a principal that nobody has a token of."""
     identity = CallerIdentity(parse_arn(canonical_arn).account, canonical_arn, "")
-    return mapping_remedy(cluster_name, region, identity, principal_arn=principal_arn, mode=mode)
+    known = principal_arn if principal_arn and _PRINCIPAL.fullmatch(principal_arn) else None
+    return mapping_remedy(cluster_name, region, identity, principal_arn=known, mode=mode)
 
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry is for an earlier principal of this name: only a new one has the new one's unique id."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
     text = (
         "delete the entry and make it again: it keeps the unique id of the role that it was made for. Its policies go "
         "with it: look at them first, and associate them again (aws eks associate-access-policy)."
@@ -185,7 +189,7 @@ def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> R
 
 def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry makes nodes of its role."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
     text = (
         "take a role of its own for this access, with an entry of type STANDARD. Only where no node uses this role: "
         "delete the entry, and make it again with that type."
@@ -195,7 +199,7 @@ def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Rem
 
 def username_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry's user name is one that the authenticator refuses."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
     text = "give the entry another user name; aws:, eks:, amazon:, iam: and system: are EKS's own"
     return Remedy(text, (f"aws eks update-access-entry {flags} --username {shlex.quote('<USERNAME>')}",))
 
@@ -209,7 +213,7 @@ def mode_remedy(cluster_name: str, region: str) -> Remedy:
 
 def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry lets in and allows nothing."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
     policy = f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
     scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
     command = f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}"
@@ -221,3 +225,8 @@ def aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, mode:
     if mode == "CONFIG_MAP":
         return _aws_auth_remedy(cluster_name, region, canonical_arn, is_role=":role/" in canonical_arn)
     return entry_remedy(cluster_name, region, canonical_arn, principal_arn=None, mode=mode)
+
+
+def _principal(arn: str) -> str:
+    """For a shell; what is no ARN of a role or user becomes a hole."""
+    return shlex.quote(arn if _PRINCIPAL.fullmatch(arn) else "<PRINCIPAL_ARN>")
