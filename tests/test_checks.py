@@ -241,6 +241,7 @@ NEW_ROLE = replace(OLD_ROLE, created=NOW)
         (refused(entry=NO_ENTRY, aws_auth=AwsAuthEvidence("absent")), "access-entry-missing", {"not-mapped"}),
         (refused(entry=entry(type="EC2"), **API), "access-entry-for-nodes", {"not-mapped"}),
         (refused(entry=NotChecked("eks:DescribeAccessEntry")), "not-mapped", set()),
+        (refused(entry=NotChecked("x"), aws_auth=AwsAuthEvidence("no-row")), "not-mapped", set()),  # an entry may be it
         (answered(401, entry=NO_ENTRY, **API, **SILENT_STS), "access-entry-missing", {"unauthorized"}),
         (refused(identity=OTHER_ROLE, entry=NO_ENTRY), "wrong-signer", {"not-mapped"}),
         (refused(cluster=replace(CLUSTER, name="other")), "wrong-cluster-name", {"not-mapped"}),

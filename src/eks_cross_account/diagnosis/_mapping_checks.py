@@ -72,7 +72,7 @@ def _judged(evidence: Evidence, ways: dict[str, _Way]) -> Iterator[Finding]:
         yield _mapped(evidence, counting, ways)
     elif ignored is not None and (evidence.is_refused or not open_ways):
         yield _ignored(evidence, ignored, mode)
-    elif broken and (evidence.is_refused or not open_ways or _is_certain(broken)):
+    elif broken and (not open_ways or _is_certain(broken) or (evidence.is_refused and ways[_ENTRY].says == "no")):
         first = min(broken, key=_plainness)
         others = tuple(("also", finding.summary) for finding in broken if finding is not first)
         yield replace(first, evidence=(*first.evidence, *others))

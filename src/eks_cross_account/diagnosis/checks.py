@@ -149,7 +149,7 @@ def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or --profile"
         )
         name = "credentials-missing" if missing else "credentials-invalid"
-        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy)
+        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy, retry=problem.retryable)
         return
     source = _SOURCES.get(evidence.credentials_from, evidence.credentials_from or "unknown source")
     if evidence.caller is not None:
