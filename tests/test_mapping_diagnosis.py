@@ -6,6 +6,7 @@ Each cause is on top, with the 401 as its consequence, and the remedy it prints 
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,10 @@ A, B = "111111111111", "222222222222"
 EXECUTION = f"arn:aws:iam::{A}:role/service-role/mwaa-exec"
 ROLE = f"arn:aws:iam::{B}:role/team/seeing"
 ADMIN = f"arn:aws:iam::{B}:role/cluster-admin"
+needs_access_entries = pytest.mark.skipif(
+    tuple(map(int, version("botocore").split(".")[:2])) < (1, 34), reason="this botocore is older than access entries"
+)
+pytestmark = needs_access_entries
 LOOK = ("eks:Describe*", "eks:List*", "iam:GetRole")
 AGO = timedelta(minutes=10)
 

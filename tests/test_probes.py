@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from clusters import until
 from test_diagnosis import EXECUTION, ROLE, check, root, states
-from test_mapping_diagnosis import LOOK
+from test_mapping_diagnosis import LOOK, needs_access_entries
 
 from eks_cross_account.diagnosis._budget import Budget, OutOfTimeError
 
@@ -24,6 +24,13 @@ REFUSAL = json.dumps({"kind": "Status", "apiVersion": "v1", "code": 401, "messag
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "eks-check"]
+
+
+def as_admin(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = sandbox.issue_session("arn:aws:iam::222222222222:role/cluster-admin")
+    for name, value in (("ACCESS_KEY_ID", keys.access_key), ("SECRET_ACCESS_KEY", keys.secret_key),
+                        ("SESSION_TOKEN", keys.token or "")):  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
 
 
 # --- the budget
@@ -181,13 +188,11 @@ def test_without_asking_for_rights_a_cluster_by_hand_is_still_asked(eks_sandbox:
     assert {request.operation for request in eks_sandbox.requests} == {"sts:AssumeRole", "sts:GetCallerIdentity"}
 
 
+@needs_access_entries
 def test_the_owners_side_makes_no_token_for_the_principal_and_needs_no_way_to_the_cluster(
     eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = eks_sandbox.issue_session("arn:aws:iam::222222222222:role/cluster-admin")
-    for name, value in (("ACCESS_KEY_ID", keys.access_key), ("SECRET_ACCESS_KEY", keys.secret_key),
-                        ("SESSION_TOKEN", keys.token or "")):  # fmt: skip
-        monkeypatch.setenv(f"AWS_{name}", value)
+    as_admin(eks_sandbox, monkeypatch)
     eks_sandbox.hang("kubernetes:*")
 
     report = check(role_arn=None, principal_arn=ROLE, timeout=4)
@@ -197,6 +202,17 @@ def test_the_owners_side_makes_no_token_for_the_principal_and_needs_no_way_to_th
     assert "create selfsubjectreviews" not in [
         f"{request.verb} {request.resource}" for request in eks_sandbox.kubernetes_requests
     ]
+
+
+@pytest.mark.skipif(needs_access_entries.args[0] is False, reason="this botocore knows access entries")
+def test_a_botocore_without_access_entries_says_so(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_admin(eks_sandbox, monkeypatch)
+
+    report = check(role_arn=None, principal_arn=ROLE)
+
+    found = next(found for found in report.findings if found.id == "mapping")
+    assert (found.state, report.exit_code) == ("UNKNOWN", 3)
+    assert "DescribeAccessEntry needs botocore 1.34" in found.summary
 
 
 def test_no_secret_is_in_a_report_of_either_side(eks_sandbox: Sandbox) -> None:

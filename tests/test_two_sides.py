@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_mapping_diagnosis import ADMIN, AGO, EXECUTION, LOOK, ROLE, A, B, finding, recreated
+from test_mapping_diagnosis import ADMIN, AGO, EXECUTION, LOOK, ROLE, A, B, finding, needs_access_entries, recreated
 
 from eks_cross_account import diagnose
 from eks_cross_account.cli import main
@@ -49,6 +49,7 @@ def as_task(**options: Any) -> Report:
     return diagnose(**{"cluster_name": "analytics", "role_arn": ROLE, **options})
 
 
+@needs_access_entries
 def test_what_the_task_could_not_see_is_filled_in_and_becomes_the_root(world: Sandbox, as_owner: Any) -> None:
     recreated(world)
     world.clock.advance(AGO)
@@ -68,6 +69,7 @@ def test_what_the_task_could_not_see_is_filled_in_and_becomes_the_root(world: Sa
     assert [value for name, value in told.evidence if name == "seen"] == ["role", "entry", "aws_auth"]
 
 
+@needs_access_entries
 def test_what_the_owner_could_not_see_is_the_tasks_401(world: Sandbox, as_owner: Any) -> None:
     world.clock.advance(AGO)
     task = as_task()
@@ -83,6 +85,7 @@ def test_what_the_owner_could_not_see_is_the_tasks_401(world: Sandbox, as_owner:
     assert finding(report, "other-side").summary.startswith("the report of the task's side, with a token of arn:")
 
 
+@needs_access_entries
 def test_both_sides_of_a_way_that_works_are_healthy(world: Sandbox, as_owner: Any) -> None:
     world.add_access_entry(world.cluster(), ROLE, groups=["g"])
     world.clock.advance(AGO)
@@ -93,6 +96,7 @@ def test_both_sides_of_a_way_that_works_are_healthy(world: Sandbox, as_owner: An
         assert {found.state for found in report.findings} == {"PASS"}
 
 
+@needs_access_entries
 def test_a_task_that_signs_as_another_than_the_owner_looked_for(world: Sandbox, as_owner: Any) -> None:
     world.add_access_entry(world.cluster(), ROLE, groups=["g"])
     other = f"arn:aws:iam::{B}:role/unmapped"
@@ -125,6 +129,7 @@ def test_sides_that_speak_of_different_clusters(world: Sandbox, as_owner: Any) -
         assert value in found.summary
 
 
+@needs_access_entries
 def test_a_mode_that_was_changed_in_between(world: Sandbox, as_owner: Any) -> None:
     world.add_access_entry(world.cluster(), ROLE, groups=["g"])
     world.clock.advance(AGO)
@@ -139,6 +144,7 @@ def test_a_mode_that_was_changed_in_between(world: Sandbox, as_owner: Any) -> No
     )  # fmt: skip
 
 
+@needs_access_entries
 def test_a_cluster_that_only_the_owner_may_describe_is_known_by_his_report(world: Sandbox, as_owner: Any) -> None:
     world.cluster().authentication_mode = "API"
     world.clock.advance(AGO)
@@ -288,6 +294,7 @@ def test_hostile_text_of_a_report_steers_no_terminal_and_is_no_command(world: Sa
 # --- the command
 
 
+@needs_access_entries
 @pytest.mark.parametrize("owner_first", [True, False])
 def test_two_runs_of_the_command_make_one_page(
     world: Sandbox,
@@ -350,6 +357,7 @@ def test_arguments_that_cannot_be_meant(
     assert "Traceback" not in printed.err
 
 
+@needs_access_entries
 def test_times_survive_the_way_through_json(world: Sandbox, as_owner: Any) -> None:
     world.add_access_entry(world.cluster(), ROLE, groups=["g"])
     world.clock.advance(AGO)

@@ -163,7 +163,7 @@ def _ask(eks: Eks, cluster_name: str, operation: str, **parameters: str) -> dict
         asked = client(botocore_session(eks.session), "eks", eks.region, credentials, timeout=eks.timeout)
         call = getattr(asked, xform_name(operation), None)
         if call is None:
-            raise ClusterError(f"this botocore has no {operation}: it came with 1.34")
+            raise ClusterError(f"{operation} needs botocore 1.34")
         answer: dict[str, Any] = call(**parameters)
     except ClientError as error:
         _tell_date(eks, error.response)
