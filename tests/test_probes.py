@@ -12,6 +12,7 @@ from clusters import until
 from test_diagnosis import EXECUTION, ROLE, check, root, states
 from test_mapping_diagnosis import LOOK, needs_access_entries
 
+from eks_cross_account import Cluster
 from eks_cross_account.diagnosis._budget import Budget, OutOfTimeError
 
 if TYPE_CHECKING:
@@ -178,7 +179,6 @@ def test_without_asking_for_rights_nothing_is_asked_that_could_be_denied(eks_san
 
 def test_without_asking_for_rights_a_cluster_by_hand_is_still_asked(eks_sandbox: Sandbox) -> None:
     known = eks_sandbox.cluster()
-    from eks_cross_account import Cluster  # noqa: PLC0415 - one use
 
     by_hand = Cluster("analytics", known.endpoint, known.certificate_authority)
 
@@ -186,6 +186,18 @@ def test_without_asking_for_rights_a_cluster_by_hand_is_still_asked(eks_sandbox:
 
     assert report.verdict == "healthy"
     assert {request.operation for request in eks_sandbox.requests} == {"sts:AssumeRole", "sts:GetCallerIdentity"}
+
+
+def test_an_endpoint_of_another_cluster_is_found_out(eks_sandbox: Sandbox) -> None:
+    old = eks_sandbox.add_cluster("old")
+    by_hand = Cluster("analytics", old.endpoint, old.certificate_authority)
+
+    report = check(cluster=by_hand)
+
+    finding = root(report)
+    assert (finding.id, finding.cause) == ("other-cluster", "U22")
+    assert eks_sandbox.cluster().endpoint in finding.summary
+    assert [found.consequence_of for found in report.findings if found.id == "not-mapped"] == ["other-cluster"]
 
 
 @needs_access_entries

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_mapping_diagnosis import ADMIN, AGO, EXECUTION, LOOK, ROLE, A, B, finding, needs_access_entries, recreated
 
-from eks_cross_account import diagnose
+from eks_cross_account import Cluster, diagnose
 from eks_cross_account.cli import main
 from eks_cross_account.diagnosis._facts import MAX_BYTES, read_other_side
 
@@ -94,6 +94,25 @@ def test_both_sides_of_a_way_that_works_are_healthy(world: Sandbox, as_owner: An
     for report in (as_task(other_side=owner.to_json()), as_owner(other_side=task.to_json().encode())):
         assert (report.verdict, report.exit_code) == ("healthy", 0)
         assert {found.state for found in report.findings} == {"PASS"}
+
+
+@needs_access_entries
+def test_a_date_that_only_the_tasks_account_knows_is_filled_in_on_the_owners_page(
+    world: Sandbox, as_owner: Any
+) -> None:
+    seeing = f"arn:aws:iam::{A}:role/team/seeing"
+    world.add_role(seeing, trust=[EXECUTION], allow=["iam:GetRole"])
+    world.add_access_entry(world.cluster(), seeing, groups=["g"])
+    world.clock.advance(AGO)
+    assert as_owner(seeing).exit_code == 3
+    known = world.cluster()
+    by_hand = Cluster("analytics", known.endpoint, known.certificate_authority)
+    world.hang("kubernetes:create selfsubjectreviews")
+    task = as_task(role_arn=seeing, cluster=by_hand, timeout=4)
+
+    report = as_owner(seeing, other_side=task.to_json())
+
+    assert (finding(report, "mapping").state, report.exit_code) == ("PASS", 0)
 
 
 @needs_access_entries

@@ -236,7 +236,7 @@ def client(
     if default is not None:
         config = config.merge(default)
     if timeout is not None:
-        connect, read = min(CONNECT_TIMEOUT, timeout / 4), min(READ_TIMEOUT, timeout / 4)
+        connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
         config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))
     keys = {
         "aws_access_key_id": credentials.access_key,

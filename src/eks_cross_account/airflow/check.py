@@ -190,7 +190,9 @@ def _failure(report: Report) -> Failure | None:
     if report.verdict == "healthy":
         return None
     order = ("FAIL", "UNKNOWN", "WARN", "SKIP")
-    found = next((finding for state in order for finding in report.findings if finding.state == state), None)
+    found = next((finding for finding in report.findings if finding.id == report.root_cause), None) or next(
+        (finding for state in order for finding in report.findings if finding.state == state), None
+    )
     if found is None:
         return Failure("unknown", f"cluster {report.cluster_name}: nothing could be checked", retry=True)
     owner = f" Mend: account {found.owner}." if found.owner else ""

@@ -32,13 +32,17 @@ _SHAPE = re.compile(r"[A-Za-z0-9_]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """A known defect of releases from ``first`` to ``last``, both included. ``cause``: as docs/causes.md has it."""
+    """A known defect of releases from ``first`` to ``last``, both included. ``cause``: as docs/causes.md has it.
+
+    ``airflow``: the Airflow from which on it shows.
+    """
 
     package: str
     first: str
     last: str
     cause: str
     text: str
+    airflow: str = "0"
 
 
 # facts: ecosystem 0.2, 0.5, 1.2, 2.1 and token-rules U1, U24; messages.md for the signer
@@ -50,7 +54,7 @@ DEFECTS = (
     Defect("apache-airflow-providers-amazon", "8.7.0", "9.12.0", "U26",
            "EksPodOperator writes a kubeconfig of v1alpha1, which kubectl refuses"),
     Defect("apache-airflow-providers-amazon", "9.9.0", "9.12.0", "U16",
-           "on Airflow 3 EksPodOperator signs with the worker's own role and not with the connection's"),
+           "on Airflow 3 EksPodOperator signs with the worker's own role and not with the connection's", airflow="3"),
     Defect("apache-airflow-providers-amazon", "9.12.0", "9.25.0", "U3",
            "a line on stderr after the token takes the token's place in EksPodOperator's kubeconfig"),
 )  # fmt: skip
@@ -68,7 +72,13 @@ class Environment:
     @property
     def defects(self) -> tuple[Defect, ...]:
         """Those of the installed versions."""
-        return tuple(defect for package, installed in self.versions for defect in defects_of(package, installed))
+        airflow = _release(dict(self.versions).get("apache-airflow", "0"))
+        return tuple(
+            defect
+            for package, installed in self.versions
+            for defect in defects_of(package, installed)
+            if _release(defect.airflow) <= airflow
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def joined(evidence: Evidence, other: OtherSide) -> Evidence:
         hint = "with --principal-arn" if own == "task" else "without --principal-arn"
         raise ValueError(f"it is the report of the same side: of the other one is needed, made {hint}")
     seen = replace(evidence, other=other)
-    if own == "owner" or other.subject != evidence.subject or not _is_same_cluster(evidence, other):
+    if other.subject != evidence.subject or not _is_same_cluster(evidence, other):
         return seen
     filled: dict[str, Any] = {}
     for name in ("role", "entry", "aws_auth"):

@@ -42,9 +42,10 @@ _SIGNATURE = "check the secret access key and this machine's clock (NTP)"
 _REGION_DISABLED = "switch STS on for this region in the caller's account, or use another"
 # Title of a check -> what its FAIL explains, though it shows earlier in the chain: a 401 by the mapping
 _SYMPTOMS = {
-    "both sides": ("not-mapped", "unauthorized"),
+    "both sides": ("not-mapped", "unauthorized", "access-entry-missing", "aws-auth-no-row"),
     "mapping": ("not-mapped", "unauthorized"),
     "cluster name": ("not-mapped", "unauthorized"),
+    "endpoint": ("not-mapped", "unauthorized", "wrong-certificate-authority", "unreachable", "tls-failed"),
     _surroundings.CLOCK: ("signature-mismatch", "token-date-expired", "tls-failed"),
 }
 # What a token that breaks the rule is a case of (docs/causes.md)
@@ -112,17 +113,18 @@ def _printed(finding: Finding) -> Finding:
 def _related(found: list[Finding]) -> list[Finding]:
     """The findings, each symptom with the cause that explains it."""
     causes = {
-        symptom: finding.id
+        symptom: finding
         for finding in reversed(found)
         if finding.state == "FAIL"
         for symptom in _SYMPTOMS.get(finding.title, ())
     }
-    return [
-        replace(finding, consequence_of=causes[finding.id])
-        if finding.state == "FAIL" and finding.id in causes
-        else finding
-        for finding in found
-    ]
+    return [_with_cause(finding, causes.get(finding.id)) for finding in found]
+
+
+def _with_cause(finding: Finding, cause: Finding | None) -> Finding:
+    if cause is None or finding.state != "FAIL":
+        return finding
+    return replace(finding, consequence_of=cause.id, retry=finding.retry or cause.retry)
 
 
 def identity_dict(identity: CallerIdentity) -> dict[str, str]:
@@ -292,6 +294,19 @@ def _check_cluster_name(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("wrong-cluster-name", "FAIL", "token", "cluster name", summary, remedy=remedy, cause="U10")
 
 
+def _check_endpoint(evidence: Evidence) -> Iterator[Finding]:
+    """An endpoint that was given by hand, against what EKS says now."""
+    given, right = evidence.cluster, evidence.described
+    if given is None or right is None or given.endpoint.rstrip("/").casefold() == right.endpoint.casefold():
+        return
+    summary = f"the endpoint that was given, {given.endpoint}, is not that of {right.arn}, which is {right.endpoint}"
+    remedy = Remedy(
+        "take endpoint and CA of this cluster as EKS says them: a cluster that is made again has new ones",
+        (remedies.describe_command(evidence.cluster_name, evidence.region, "cluster.[endpoint,certificateAuthority]"),),
+    )
+    yield Finding("other-cluster", "FAIL", "aws", "endpoint", summary, remedy=remedy, cause="U22")
+
+
 def _check_identity(evidence: Evidence) -> Iterator[Finding]:
     if evidence.identity is not None:
         identity = evidence.identity
@@ -320,6 +335,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _api_server.check_reach,
     _check_token,
     _check_cluster_name,
+    _check_endpoint,
     _check_identity,
     _api_server.check_api_server,
     _two_sides.check_two_sides,

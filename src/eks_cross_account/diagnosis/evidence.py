@@ -66,6 +66,7 @@ class Evidence:
     hops: tuple[HopEvidence, ...] = ()
     cluster: Cluster | None = None
     cluster_problem: EksTokenError | None = None
+    described: Cluster | None = None  # by EKS, where the cluster was given by hand and does not let one in
     reach: ReachEvidence | None = None
     token: DecodedToken | None = None
     token_violations: tuple[Violation, ...] = ()
@@ -267,7 +268,15 @@ def _own_side(
     reviewed, mapped = asking.budget.side_by_side(
         lambda: _probes.ask_api_server(evidence, token, asking.budget), mapping
     )
-    return replace(evidence, **reviewed, **mapped)
+    evidence = replace(evidence, **reviewed, **mapped)
+    if cluster is not None and ask_for_rights and _is_shut(evidence) and not asking.budget.is_over:
+        described = _probes.describe(evidence, credentials, asking)
+        evidence = replace(evidence, described=described.get("cluster"))
+    return evidence
+
+
+def _is_shut(evidence: Evidence) -> bool:
+    return evidence.is_refused or (evidence.reach is not None and evidence.reach.failed is not None)
 
 
 def _owners_side(
