@@ -340,7 +340,7 @@ def test_what_is_not_found_says_where_region_and_account_came_from(finding_id: s
     assert f"{B} (that of the role of hop 1 of 1)" in with_role.summary
     summary = next(found for found in without.findings if found.id == finding_id).summary
     assert "eu-west-1 (AWS_REGION)" in summary
-    assert "(that of the credentials from iam-role: no role was assumed)" in summary
+    assert "(that of the credentials from instance metadata: no role was assumed)" in summary
 
 
 def test_time_that_was_over_is_unknown_and_says_what_is_left() -> None:

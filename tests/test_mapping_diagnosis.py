@@ -288,7 +288,10 @@ def test_a_role_that_does_not_exist(world: Sandbox, monkeypatch: pytest.MonkeyPa
     report = as_owner(world, monkeypatch, f"arn:aws:iam::{B}:role/no-such")
 
     assert (report.root_cause, report.exit_code) == ("role-missing", 1)
-    assert f"in account {B} (that of the credentials from env: no role was assumed)" in finding(report).summary
+    assert (
+        f"in account {B} (that of the credentials from environment variables: no role was assumed)"
+        in finding(report).summary
+    )
 
 
 def test_a_principal_of_another_account_has_times_that_only_that_account_knows(

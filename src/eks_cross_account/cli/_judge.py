@@ -34,6 +34,8 @@ def check(options: argparse.Namespace) -> int:
     except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
         raise UsageError(str(error)) from None
     except ValueError as error:
+        if options.evidence is None:
+            raise
         raise UsageError(f"--evidence {printable(options.evidence)}: {error}") from None
     sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
     return report.exit_code

@@ -74,8 +74,8 @@ def _judged(evidence: Evidence, ways: dict[str, _Way]) -> Iterator[Finding]:
         yield _ignored(evidence, ignored, mode)
     elif broken and (not open_ways or _is_certain(broken) or (evidence.is_refused and ways[_ENTRY].says == "no")):
         first = min(broken, key=_plainness)
-        others = tuple(("also", finding.summary) for finding in broken if finding is not first)
-        yield replace(first, evidence=(*first.evidence, *others))
+        others = [("also", finding.summary) for finding in broken if finding is not first]
+        yield replace(first, evidence=(*first.evidence, *(others if first.id not in _BROKEN_ENTRIES else ())))
     else:
         yield _not_checked(evidence, open_ways, broken)
 
@@ -240,7 +240,13 @@ def _wrong_row(evidence: Evidence, found: AwsAuthEvidence) -> Finding:
     name, cause, text = _WRONG_ROWS[found.verdict]
     summary = text.format(row=printable_message(found.row), arn=_named(evidence), where=_where(evidence))
     seen = tuple(("unreadable", problem) for problem in found.problems[:_SHOWN])
-    remedy = remedies.aws_auth_remedy(evidence.cluster_name, evidence.region, evidence.subject, mode=_mode(evidence))
+    remedy = remedies.aws_auth_remedy(
+        evidence.cluster_name,
+        evidence.region,
+        evidence.subject,
+        principal_arn=evidence.subject_with_path,
+        mode=_mode(evidence),
+    )
     return replace(_broken(evidence, name, cause, summary, seen=seen, remedy=remedy), view="api-server")
 
 

@@ -48,6 +48,7 @@ _SYMPTOMS = {
     "endpoint": ("not-mapped", "unauthorized", "wrong-certificate-authority", "unreachable", "tls-failed"),
     _surroundings.CLOCK: ("signature-mismatch", "token-date-expired", "tls-failed"),
 }
+_OPEN_ENDS = {"left", "not checked", "not known"}  # of a symptom, when its cause is known
 # What a token that breaks the rule is a case of (docs/causes.md)
 _RULE_CAUSES = {
     "too_large": "U5",
@@ -64,19 +65,6 @@ _RULE_CAUSES = {
     "date_expired": "U9",
     "sts_session_token": "U12",
     "sts_future": "U14",
-}
-_SOURCES = {
-    "env": "environment variables",
-    "shared-credentials-file": "shared credentials file",
-    "config-file": "AWS configuration file",
-    "custom-process": "credential_process of the AWS profile",
-    "container-role": "container credentials endpoint",
-    "iam-role": "instance metadata",
-    "assume-role": "role of the AWS profile",
-    "assume-role-with-web-identity": "web identity token file",
-    "sso": "IAM Identity Center",
-    "login": "aws login",
-    "explicit": "the session's own keys",
 }
 
 
@@ -124,7 +112,13 @@ def _related(found: list[Finding]) -> list[Finding]:
 def _with_cause(finding: Finding, cause: Finding | None) -> Finding:
     if cause is None or finding.state != "FAIL":
         return finding
-    return replace(finding, consequence_of=cause.id, retry=finding.retry or cause.retry)
+    return replace(
+        finding,
+        evidence=tuple(pair for pair in finding.evidence if pair[0] not in _OPEN_ENDS),
+        remedy=Remedy(f"this goes when {cause.id} is mended"),
+        consequence_of=cause.id,
+        retry=finding.retry or cause.retry,
+    )
 
 
 def identity_dict(identity: CallerIdentity) -> dict[str, str]:
@@ -153,7 +147,7 @@ def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
         name = "credentials-missing" if missing else "credentials-invalid"
         yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy, retry=problem.retryable)
         return
-    source = _SOURCES.get(evidence.credentials_from, evidence.credentials_from or "unknown source")
+    source = evidence.credentials_source
     if evidence.caller is not None:
         summary = f"{evidence.caller.arn} ({source})"
         yield Finding("credentials", "PASS", "aws", "credentials", summary, owner=evidence.caller.account)
@@ -246,6 +240,7 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             "cluster",
             f"{_last_arn(evidence)} may not call eks:DescribeCluster; a token needs no such right, a client needs the "
             "endpoint and the CA from elsewhere",
+            (("account", f"{_account(_last_arn(evidence)) or 'unknown'} ({evidence.account_from})"),),
             remedy=Remedy("allow eks:DescribeCluster on the cluster, or configure endpoint and CA by hand"),
             cause="F14",
             owner=_account(_last_arn(evidence)),

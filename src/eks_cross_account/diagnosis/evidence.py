@@ -41,6 +41,19 @@ if TYPE_CHECKING:
     from eks_cross_account.token import DecodedToken
 
 _UNAUTHORIZED = 401  # HTTP
+_SOURCES = {
+    "env": "environment variables",
+    "shared-credentials-file": "shared credentials file",
+    "config-file": "AWS configuration file",
+    "custom-process": "credential_process of the AWS profile",
+    "container-role": "container credentials endpoint",
+    "iam-role": "instance metadata",
+    "assume-role": "role of the AWS profile",
+    "assume-role-with-web-identity": "web identity token file",
+    "sso": "IAM Identity Center",
+    "login": "aws login",
+    "explicit": "the session's own keys",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +145,17 @@ class Evidence:
         return self.subject if self.subject and ":role/" not in self.subject else None
 
     @property
+    def credentials_source(self) -> str:
+        """Where the credentials came from, in words."""
+        return _SOURCES.get(self.credentials_from, self.credentials_from or "unknown source")
+
+    @property
     def account_from(self) -> str:
         """Where the account that AWS is asked in came from, for a sentence."""
         granted = [hop for hop in self.hops if hop.problem is None]
         if granted:
             return f"that of the role of hop {granted[-1].number} of {granted[-1].of}"
-        whose = f"profile {self.profile}" if self.profile else self.credentials_from or "an unknown source"
+        whose = f"profile {self.profile}" if self.profile else self.credentials_source
         return f"that of the credentials from {whose}: no role was assumed"
 
 

@@ -220,11 +220,19 @@ def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     return Remedy("associate a policy on its namespace, or give the entry a group that a RoleBinding names", (command,))
 
 
-def aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, mode: str) -> Remedy:
-    """aws-auth has no row that matches. Where the mode takes access entries one of those is the better fix."""
+def aws_auth_remedy(
+    cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str
+) -> Remedy:
+    """aws-auth has no row that matches. Where the mode takes access entries one of those does as well."""
+    row = _aws_auth_remedy(cluster_name, region, canonical_arn, is_role=":role/" in canonical_arn)
     if mode == "CONFIG_MAP":
-        return _aws_auth_remedy(cluster_name, region, canonical_arn, is_role=":role/" in canonical_arn)
-    return entry_remedy(cluster_name, region, canonical_arn, principal_arn=None, mode=mode)
+        return row
+    entry = entry_remedy(cluster_name, region, canonical_arn, principal_arn=principal_arn, mode=mode)
+    text = (
+        "either write its row in the ConfigMap aws-auth of kube-system as below (no path in the ARN; <GROUP> is one "
+        f"that a RoleBinding names), or {entry.text}"
+    )
+    return Remedy(text, entry.commands, yaml=row.yaml)
 
 
 def _principal(arn: str) -> str:
