@@ -78,6 +78,19 @@ def test_a_pure_room_touches_nothing(file: Path) -> None:
     )
 
 
+PROBES = {"_budget.py", "_environment.py", "_mapping_probes.py", "_probes.py", "_reach.py", "evidence.py"}
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in CHECKED if room(f) == "diagnosis" and f.name not in PROBES], ids=lambda file: file.name
+)
+def test_only_the_probes_of_a_diagnosis_look_outside(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+
+    assert {name.partition(".")[0] for name in imports(tree)} & (IMPURE - {"urllib"}) == set()  # urllib.parse is pure
+    assert {name for name in imports(tree) if name.startswith("urllib.")} <= {"urllib.parse.urlsplit"}
+
+
 def test_no_room_is_named_after_nothing() -> None:
     names = {part.removesuffix(".py") for file in FILES for part in file.relative_to(SOURCE).parts}
 

@@ -262,7 +262,12 @@ def test_one_root_cause_and_its_consequences(changes: dict[str, Any], root: str 
     seen = report(changes)
 
     assert seen.root_cause == root
-    assert {finding.id for finding in seen.findings if finding.consequence_of == root and root} == consequences
+    symptoms = [finding for finding in seen.findings if finding.consequence_of is not None]
+    assert {(finding.id, finding.consequence_of) for finding in symptoms} == {(name, root) for name in consequences}
+    for finding in symptoms:
+        assert finding.remedy is not None
+        assert finding.remedy.text == f"this goes when {root} is mended"
+        assert {name for name, _ in finding.evidence} & {"left", "not checked", "not known"} == set()
 
 
 def test_a_healthy_setup_has_no_warning_whatever_is_installed() -> None:
@@ -277,6 +282,27 @@ def test_a_healthy_setup_has_no_warning_whatever_is_installed() -> None:
     assert "known defects, none of which touches this: kubernetes (U1)" in shown.summary
     assert "Amazon MWAA" in shown.summary
     assert dict(shown.evidence)["set"] == "AWS_PROFILE, HTTPS_PROXY"
+
+
+ROW = AwsAuthEvidence("maps", ROLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (refused(entry=entry(type="EC2"), aws_auth=ROW), "access-entry-for-nodes FAIL"),
+        ({"review": None, "entry": entry(type="EC2"), "aws_auth": ROW}, "access-entry-for-nodes FAIL"),
+        ({"review": None, "entry": entry(username="eks:x"), "aws_auth": ROW}, "reserved-username FAIL"),
+        ({"review": None, "entry": entry(), "role": NEW_ROLE, "aws_auth": ROW}, "access-entry-stale UNKNOWN"),
+        (refused(entry=entry(), role=NEW_ROLE, aws_auth=ROW), "access-entry-stale FAIL"),
+        ({"review": None, "entry": entry(), "role": NEW_ROLE, "aws_auth": ROW, **CONFIG_MAP}, "mapping PASS"),
+        ({"review": None, "entry": NO_ENTRY, "aws_auth": ROW}, "mapping PASS"),
+    ],
+)
+def test_an_entry_counts_before_a_row(changes: dict[str, Any], expected: str) -> None:
+    seen = [f"{found.id} {found.state}" for found in report(changes).findings if found.title == "mapping"]
+
+    assert seen == [expected]
 
 
 # --- three values: what nobody saw is neither good nor bad
@@ -323,6 +349,14 @@ def test_the_exit_code_of_the_owners_side(changes: dict[str, Any], exit_code: in
     alone = {"principal_arn": ROLE, "hops": (), "review": None, "token": None, "identity": None, "reach": None}
 
     assert report({**alone, **changes}).exit_code == exit_code
+
+
+def test_an_owner_who_may_not_describe_the_cluster_is_told_which_right_is_missing() -> None:
+    seen = report({"principal_arn": ROLE, "review": None, "token": None, "identity": None, "reach": None,
+                   "cluster": None, "cluster_problem": ClusterError("x", code="AccessDeniedException")})  # fmt: skip
+
+    mapping = next(found for found in seen.findings if found.id == "mapping")
+    assert mapping.summary == f"what maps {ROLE} was not checked: needs eks:DescribeCluster"
 
 
 @pytest.mark.parametrize("finding_id", ["cluster-not-found", "access-entry-missing", "aws-auth-missing"])

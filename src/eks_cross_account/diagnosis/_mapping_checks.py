@@ -14,6 +14,7 @@ from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis._mapping_probes import AwsAuthEvidence, EntryEvidence, NotChecked, RoleEvidence
 from eks_cross_account.diagnosis.report import Finding, Remedy
+from eks_cross_account.errors import ClusterError
 from eks_cross_account.mapping import EKS_RESERVED_PREFIXES
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _TITLE = "mapping"
 _ENTRY, _AWS_AUTH = "access entry", "aws-auth"
 _READ_AWS_AUTH = NotChecked("get on ConfigMap kube-system/aws-auth, by somebody whom the cluster lets in")
 _BROKEN_ENTRIES = {"access-entry-stale", "access-entry-for-nodes", "reserved-username"}
+_SHADOWING = {"access-entry-for-nodes", "reserved-username"}  # found, and refused: no row is looked at (doMapping)
 _PLAIN = {"access-entry-missing", "aws-auth-no-row", "aws-auth-missing"}
 _STORES = {"API": (_ENTRY,), "CONFIG_MAP": (_AWS_AUTH,)}
 
@@ -49,6 +51,8 @@ def check_mapping(evidence: Evidence) -> Iterator[Finding]:
     """Whether the cluster maps the principal in question; after a 401, why it does not."""
     if evidence.cluster is None and evidence.other is not None:
         evidence = replace(evidence, cluster=evidence.other.cluster)
+    if evidence.cluster is None and evidence.principal_arn:
+        yield from _cluster_unseen(evidence)
     if evidence.cluster is None or not evidence.subject:
         return
     if evidence.role_is_missing and evidence.principal_arn:
@@ -62,13 +66,26 @@ def check_mapping(evidence: Evidence) -> Iterator[Finding]:
     yield from _rights(evidence)
 
 
+def _cluster_unseen(evidence: Evidence) -> Iterator[Finding]:
+    """The owner's side, without a cluster to look into; where there is none, that is said above."""
+    problem = evidence.cluster_problem
+    if isinstance(problem, ClusterError) and problem.code == "AccessDeniedException":
+        text = f"what maps {_named(evidence)} was {NotChecked('eks:DescribeCluster')}"
+        yield Finding(MAPPED, "UNKNOWN", "aws", _TITLE, text)
+
+
 def _judged(evidence: Evidence, ways: dict[str, _Way]) -> Iterator[Finding]:
     mode = _mode(evidence)
     counting = _STORES.get(mode, (_ENTRY, _AWS_AUTH))
     open_ways = [ways[name] for name in counting if ways[name].says == "unknown"]
     broken = [found for name in counting for found in [ways[name].finding] if found is not None]
     ignored = next((name for name in ways if name not in counting and ways[name].says == "maps"), None)
-    if any(ways[name].says == "maps" for name in counting):
+    entry = ways[_ENTRY].finding if _ENTRY in counting else None
+    if entry is not None and entry.id in _SHADOWING:
+        yield entry
+    elif entry is not None and entry.id in _BROKEN_ENTRIES and _maps_by(_AWS_AUTH, counting, ways):
+        yield _beside_a_row(evidence, entry)
+    elif any(_maps_by(name, counting, ways) for name in ways):
         yield _mapped(evidence, counting, ways)
     elif ignored is not None and (evidence.is_refused or not open_ways):
         yield _ignored(evidence, ignored, mode)
@@ -78,6 +95,20 @@ def _judged(evidence: Evidence, ways: dict[str, _Way]) -> Iterator[Finding]:
         yield replace(first, evidence=(*first.evidence, *(others if first.id not in _BROKEN_ENTRIES else ())))
     else:
         yield _not_checked(evidence, open_ways, broken)
+
+
+def _maps_by(name: str, counting: tuple[str, ...], ways: dict[str, _Way]) -> bool:
+    return name in counting and ways[name].says == "maps"
+
+
+def _beside_a_row(evidence: Evidence, stale: Finding) -> Finding:
+    """An entry for another principal of this name, and a row that maps it: the verifier goes on to the row.
+
+    Whether EKS does is not published; its user guide says that an entry counts before a row.
+    """
+    if evidence.is_refused:
+        return stale
+    return replace(stale, state="UNKNOWN", summary=f"{stale.summary}; a row of aws-auth maps it, and may count instead")
 
 
 def _mapped(evidence: Evidence, counting: tuple[str, ...], ways: dict[str, _Way]) -> Finding:
@@ -94,9 +125,7 @@ def _plainness(finding: Finding) -> int:
 
 def _is_certain(broken: list[Finding]) -> bool:
     """Whether an entry is there and broken: it counts before aws-auth, whatever that says (EKS user guide)."""
-    return any(
-        finding.id in {"access-entry-stale", "access-entry-for-nodes", "reserved-username"} for finding in broken
-    )
+    return any(finding.id in _BROKEN_ENTRIES for finding in broken)
 
 
 def _mode(evidence: Evidence) -> str:

@@ -253,7 +253,8 @@ def _walk(  # noqa: PLR0913 - the chain, and what may be asked
     if last is None:
         return evidence
     if asking.budget.is_over:
-        return replace(evidence, out_of_time=("cluster", "token", "API server"))
+        left = ("cluster", "mapping") if evidence.principal_arn else ("cluster", "token", "API server", "mapping")
+        return replace(evidence, out_of_time=left)
     if evidence.principal_arn:
         return _owners_side(evidence, last, asking, cluster)
     return _own_side(evidence, last, asking, cluster, ask_for_rights=ask_for_rights)
