@@ -82,9 +82,9 @@ def _mode(cluster: Cluster | None) -> str:
 
 def _other_cluster(evidence: Evidence, other: OtherSide) -> Finding:
     def shown(name: str, region: str, cluster: Cluster | None) -> str:
-        known = cluster is not None
-        what = cluster.arn if known and cluster.arn else f"{name} in {region}"  # type: ignore[union-attr]
-        return printable_message(f"{what}, {cluster.endpoint}" if known and cluster.endpoint else what)  # type: ignore[union-attr]
+        place = f"{name} in {region}"
+        known = (cluster.arn or place, cluster.endpoint) if cluster is not None else (place,)
+        return printable_message(", ".join(filter(None, known)))
 
     seen = (
         ("here", shown(evidence.cluster_name, evidence.region, evidence.cluster)),
