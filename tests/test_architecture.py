@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
-    "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping", "credentials",
-    "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
+    "_printable", "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping",
+    "credentials", "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
 )  # fmt: skip
-PURE = ("errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping")
+PURE = ROOMS[: ROOMS.index("credentials")]
 IMPURE = {"os", "socket", "ssl", "time", "http", "urllib", "logging", "subprocess", "pathlib", "threading", "asyncio"}
-SANDBOX_MAY = {"errors", "_partitions", "endpoints", "identity", "mapping", "credentials", "rules", "sandbox"}
+SANDBOX_MAY = {
+    "_printable", "errors", "_partitions", "endpoints", "identity", "mapping", "credentials", "rules", "sandbox",
+}  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -74,6 +76,19 @@ def test_a_pure_room_touches_nothing(file: Path) -> None:
         isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in {"now", "utcnow"}
         for node in ast.walk(tree)
     )
+
+
+PROBES = {"_budget.py", "_environment.py", "_mapping_probes.py", "_probes.py", "_reach.py", "evidence.py"}
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in CHECKED if room(f) == "diagnosis" and f.name not in PROBES], ids=lambda file: file.name
+)
+def test_only_the_probes_of_a_diagnosis_look_outside(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+
+    assert {name.partition(".")[0] for name in imports(tree)} & (IMPURE - {"urllib"}) == set()  # urllib.parse is pure
+    assert {name for name in imports(tree) if name.startswith("urllib.")} <= {"urllib.parse.urlsplit"}
 
 
 def test_no_room_is_named_after_nothing() -> None:

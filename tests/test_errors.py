@@ -19,7 +19,6 @@ from eks_cross_account.errors import (
     StsUnavailableError,
     TokenRejectedError,
     UnknownRegionError,
-    printable,
 )
 from eks_cross_account.rules import Violation
 
@@ -62,8 +61,3 @@ def test_an_error_survives_another_process_with_its_evidence(error: EksTokenErro
         assert type(copied) is type(error)
         assert str(copied) == str(error)
         assert vars(copied) == vars(error)
-
-
-def test_hostile_text_is_quoted_escaped_and_cut() -> None:
-    assert printable("a\x1b[31m\u202e") == "'a\\x1b[31m\\u202e'"
-    assert printable("x" * 100) == "'" + "x" * 57 + "...'"

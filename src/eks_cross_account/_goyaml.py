@@ -16,7 +16,8 @@ from datetime import date
 from typing import Any
 
 from eks_cross_account import _gourl
-from eks_cross_account.errors import EksTokenError, printable
+from eks_cross_account._printable import printable
+from eks_cross_account.errors import EksTokenError
 
 # --- YAML 1.1 as sigs.k8s.io/yaml over goyaml.v2 reads it ------------------------------------------------------------
 

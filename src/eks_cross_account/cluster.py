@@ -1,4 +1,4 @@
-"""What EKS says about a cluster: DescribeCluster. Touches EKS only.
+"""What EKS says about a cluster: its description, and its access entries. Touches EKS only.
 
 A ``Cluster`` can as well be written by hand, where DescribeCluster is not allowed: its endpoint and CA are all that a
 client needs.
@@ -10,12 +10,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable_line
 from eks_cross_account.credentials import botocore_session, client
 from eks_cross_account.errors import ClusterError
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
     from eks_cross_account.credentials import CredentialSource
+
+_MESSAGE_LENGTH = 1000  # of AWS's
+_MOST_PAGES = 10  # of 100 entries
+_NOT_FOUND = "ResourceNotFoundException"
+_NO_CLUSTER = "No cluster found"  # how EKS begins when it is the cluster that is missing, and not the entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Cluster:
     """A cluster as its clients need it. ``certificate_authority``: base64 of PEM, as EKS and kubeconfigs have it.
 
     ``authentication_mode``: CONFIG_MAP, API_AND_CONFIG_MAP or API; None where botocore is older than access entries.
+    ``outpost_id``: of a local cluster on Outposts, whose tokens are signed for it and not for the name.
     """
 
     name: str
@@ -35,11 +45,46 @@ class Cluster:
     endpoint_public_access: bool | None = None
     endpoint_private_access: bool | None = None
     vpc_id: str = ""
+    outpost_id: str = ""
 
     @property
     def account(self) -> str:
         """The account in the cluster's ARN, "" where the ARN is unknown."""
         return self.arn.split(":")[4] if self.arn.count(":") >= 5 else ""  # noqa: PLR2004 - an ARN's sections
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedEntry:
+    """An access entry as EKS describes it. ``type``: STANDARD, or one for nodes; times: None where EKS says none."""
+
+    principal_arn: str
+    username: str = ""
+    groups: tuple[str, ...] = ()
+    type: str = "STANDARD"
+    created: datetime | None = None
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssociatedPolicy:
+    """An access policy of an entry. ``namespaces``: its scope, () for the whole cluster."""
+
+    arn: str
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Eks:
+    """How EKS is asked: as whom, where, and for how long (``timeout``: seconds in all, None for the session's own).
+
+    ``on_date``: is told the Date header of each answer.
+    """
+
+    source: CredentialSource
+    region: str
+    session: Any = None  # a boto3 or botocore session, neither of which has types
+    timeout: float | None = None
+    on_date: Callable[[str], None] | None = None
 
 
 def describe_cluster(
@@ -53,20 +98,88 @@ def describe_cluster(
 
     Raises ClusterError: not there (so: another account or region), not allowed, no answer (``retryable``).
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where EKS is asked
+    return described(Eks(source, region, session), cluster_name)
+
+
+def described(eks: Eks, cluster_name: str) -> Cluster:
+    """As ``describe_cluster``."""
+    return _cluster(_ask(eks, cluster_name, "DescribeCluster", name=cluster_name)["cluster"])
+
+
+def access_entry(eks: Eks, cluster_name: str, principal_arn: str) -> DescribedEntry | None:
+    """The entry of exactly this principal, None where there is none (eks:DescribeAccessEntry).
+
+    Raises ClusterError, also where botocore is older than access entries (1.34).
+    """
+    try:
+        answer = _ask(eks, cluster_name, "DescribeAccessEntry", clusterName=cluster_name, principalArn=principal_arn)
+    except ClusterError as error:
+        if error.code == _NOT_FOUND and _NO_CLUSTER not in str(error):
+            return None
+        raise
+    entry = answer["accessEntry"]
+    return DescribedEntry(
+        principal_arn=entry["principalArn"],
+        username=entry.get("username") or "",
+        groups=tuple(entry.get("kubernetesGroups") or ()),
+        type=entry.get("type") or "STANDARD",
+        created=entry.get("createdAt"),
+        modified=entry.get("modifiedAt"),
+    )
+
+
+def access_entries(eks: Eks, cluster_name: str) -> tuple[str, ...]:
+    """The principals of all entries, 1,000 at most (eks:ListAccessEntries). Raises ClusterError."""
+    return tuple(_pages(eks, cluster_name, "ListAccessEntries", "accessEntries"))
+
+
+def associated_policies(eks: Eks, cluster_name: str, principal_arn: str) -> tuple[AssociatedPolicy, ...]:
+    """The entry's policies (eks:ListAssociatedAccessPolicies). Raises ClusterError."""
+    found = _pages(eks, cluster_name, "ListAssociatedAccessPolicies", "associatedAccessPolicies", principal_arn)
+    return tuple(
+        AssociatedPolicy(policy["policyArn"], tuple((policy.get("accessScope") or {}).get("namespaces") or ()))
+        for policy in found
+    )
+
+
+def _pages(eks: Eks, cluster_name: str, operation: str, member: str, principal_arn: str | None = None) -> Iterator[Any]:
+    parameters = {"clusterName": cluster_name, **({"principalArn": principal_arn} if principal_arn else {})}
+    for _ in range(_MOST_PAGES):
+        answer = _ask(eks, cluster_name, operation, **parameters)
+        yield from answer.get(member) or ()
+        if not answer.get("nextToken"):
+            return
+        parameters = {**parameters, "nextToken": answer["nextToken"]}
+
+
+def _ask(eks: Eks, cluster_name: str, operation: str, **parameters: str) -> dict[str, Any]:
+    from botocore import xform_name  # noqa: PLC0415 - heavy, only where EKS is asked
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     check_cluster_name(cluster_name)
-    endpoints.partition_of(region)
-    credentials = source()
+    endpoints.partition_of(eks.region)
+    credentials = eks.source()
     try:
-        eks = client(botocore_session(session), "eks", region, credentials)
-        return _cluster(eks.describe_cluster(name=cluster_name)["cluster"])
+        asked = client(botocore_session(eks.session), "eks", eks.region, credentials, timeout=eks.timeout)
+        call = getattr(asked, xform_name(operation), None)
+        if call is None:
+            raise ClusterError(f"{operation} needs botocore 1.34")
+        answer: dict[str, Any] = call(**parameters)
     except ClientError as error:
-        raise _refused(error, cluster_name, region) from error.with_traceback(None)
+        _tell_date(eks, error.response)
+        raise _refused(error, operation, cluster_name, eks.region) from error.with_traceback(None)
     except (BotoCoreError, ValueError) as error:
         raise ClusterError(
-            f"DescribeCluster {cluster_name} got no answer from EKS in {region}: {error}", retryable=True
+            f"{operation} {cluster_name} got no answer from EKS in {eks.region}: {printable_line(str(error))}",
+            retryable=True,
         ) from error.with_traceback(None)
+    _tell_date(eks, answer)
+    return answer
+
+
+def _tell_date(eks: Eks, answer: dict[str, Any]) -> None:
+    if eks.on_date is not None:
+        eks.on_date(str(((answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date") or ""))
 
 
 def _cluster(answer: dict[str, Any]) -> Cluster:
@@ -83,15 +196,16 @@ def _cluster(answer: dict[str, Any]) -> Cluster:
         endpoint_public_access=vpc.get("endpointPublicAccess"),
         endpoint_private_access=vpc.get("endpointPrivateAccess"),
         vpc_id=vpc.get("vpcId") or "",
+        outpost_id=answer.get("id") or "",
     )
 
 
-def _refused(error: Any, cluster_name: str, region: str) -> ClusterError:  # noqa: ANN401 - botocore's ClientError
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", ""))
+def _refused(error: Any, operation: str, cluster_name: str, region: str) -> ClusterError:  # noqa: ANN401 - botocore's ClientError
+    code = printable_line(str(error.response.get("Error", {}).get("Code", "")))
+    message = printable_line(str(error.response.get("Error", {}).get("Message", "")))[:_MESSAGE_LENGTH]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    text = f"DescribeCluster {cluster_name} in {region} was refused: {code}: {message}"
-    if code == "ResourceNotFoundException":
+    text = f"{operation} {cluster_name} in {region} was refused: {code}: {message}"
+    if code == _NOT_FOUND and operation == "DescribeCluster":
         text = (
             f"there is no cluster {cluster_name} in {region} of the account that these credentials belong to: wrong "
             "region, wrong account (was the role assumed?), or wrong name"

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.errors import (
     AssumeRoleError,
     CredentialsError,
     CredentialsUnavailableError,
     StsUnavailableError,
     UnknownRegionError,
-    printable,
 )
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
@@ -30,6 +30,7 @@ _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)  # STS AssumeRole, Rol
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS AssumeRole, ExternalId
 _DEFAULT_SESSION_NAME = "eks-cross-account"
 _MINIMUM_DURATION, _MAXIMUM_DURATION = 900, 43_200  # seconds, STS AssumeRole, DurationSeconds
+_MESSAGE_LENGTH = 1000  # of AWS's, whose end says which kind of policy is missing
 _TRANSIENT = frozenset(
     {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure", "SlowDown"}
 )
@@ -167,7 +168,9 @@ class _RoleChain:
         credentials = self.source()
         for number, hop in enumerate(self.hops, start=1):
             place = f"hop {number} of {len(self.hops)}"
-            credentials = _assume(credentials, hop, place, number, self.region, self.session)
+            credentials = assume_role(
+                credentials, hop, place=place, number=number, region=self.region, session=self.session
+            )
         return credentials
 
 
@@ -212,9 +215,17 @@ def botocore_session(session: Any = None, *, profile: str | None = None) -> Any:
     return _botocore_session(session, profile)
 
 
-def client(session: Any, service: str, region: str, credentials: FrozenCredentials) -> Any:  # noqa: ANN401 - botocore's
+def client(
+    session: Any,  # noqa: ANN401 - as above
+    service: str,
+    region: str,
+    credentials: FrozenCredentials,
+    *,
+    timeout: float | None = None,
+) -> Any:  # noqa: ANN401 - botocore's
     """A client of ``service`` with exactly these credentials and the session's other settings; short timeouts.
 
+    ``timeout``: about so many seconds in all, over what the session says; two tries share them.
     For STS always a regional endpoint: old botocore would take the global one (facts/ecosystem 0.7), whose session
     tokens opt-in regions refuse.
     """
@@ -224,6 +235,9 @@ def client(session: Any, service: str, region: str, credentials: FrozenCredentia
     config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
     if default is not None:
         config = config.merge(default)
+    if timeout is not None:
+        connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
+        config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))
     keys = {
         "aws_access_key_id": credentials.access_key,
         "aws_secret_access_key": credentials.secret_key,
@@ -236,18 +250,25 @@ def client(session: Any, service: str, region: str, credentials: FrozenCredentia
     return made
 
 
-def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
+def assume_role(  # noqa: PLR0913 - one hop, where it stands and how to ask
     credentials: FrozenCredentials,
     hop: RoleHop,
+    *,
     place: str,
     number: int,
     region: str,
     session: Any,  # noqa: ANN401 - as above
+    timeout: float | None = None,
 ) -> FrozenCredentials:
+    """One hop, at once. ``place``: such as "hop 1 of 2"; ``timeout``: as ``client`` has it.
+
+    Raises AssumeRoleError and StsUnavailableError.
+    """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where AWS is asked
 
     try:
-        answer = client(_botocore_session(session, None), "sts", region, credentials).assume_role(**hop.request())
+        sts = client(_botocore_session(session, None), "sts", region, credentials, timeout=timeout)
+        answer = sts.assume_role(**hop.request())
     except ClientError as error:
         raise refused(error, hop, place, number) from error.with_traceback(None)
     except (BotoCoreError, ValueError) as error:
@@ -265,8 +286,8 @@ def _assume(  # noqa: PLR0913, PLR0917 - one hop and where it stands
 
 def refused(error: Any, hop: RoleHop, place: str, number: int) -> AssumeRoleError:  # noqa: ANN401 - botocore's ClientError
     """The error for STS's refusal of a hop; ``place`` says where it stands, as in "hop 1 of 2"."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", ""))
+    code = printable_line(str(error.response.get("Error", {}).get("Code", "")))
+    message = printable_line(str(error.response.get("Error", {}).get("Message", "")))[:_MESSAGE_LENGTH]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     retryable = code in _TRANSIENT or status >= 500  # noqa: PLR2004 - HTTP
     text = f"AssumeRole of {hop.role_arn} ({place}) was refused: {code}: {message}"

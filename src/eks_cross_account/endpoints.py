@@ -11,7 +11,8 @@ import re
 from functools import lru_cache
 
 from eks_cross_account._partitions import PARTITIONS, Partition
-from eks_cross_account.errors import UnknownRegionError, printable
+from eks_cross_account._printable import printable
+from eks_cross_account.errors import UnknownRegionError
 
 GLOBAL_STS_HOST = "sts.amazonaws.com"
 GLOBAL_STS_REGION = "us-east-1"  # what botocore and the Go SDK put into the scope for the global host

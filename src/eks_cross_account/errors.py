@@ -65,7 +65,11 @@ class TokenRejectedError(EksTokenError):
 
 
 class CredentialsError(EksTokenError):
-    """These AWS credentials cannot make a token that the cluster accepts."""
+    """These AWS credentials cannot make a token that the cluster accepts. ``rule``: the rule it would break, or ""."""
+
+    def __init__(self, message: str = "", *, rule: str = "", retryable: bool | None = None) -> None:
+        super().__init__(message, retryable=retryable)
+        self.rule = rule
 
 
 class CredentialsUnavailableError(CredentialsError):
@@ -112,15 +116,6 @@ class UnknownRegionError(EksTokenError):
 
 class InvalidArnError(EksTokenError, ValueError):
     """The text is not the ARN of a role, user, root, assumed role or federated user in a known partition."""
-
-
-_PRINTABLE_LENGTH = 60
-
-
-def printable(text: object) -> str:
-    """Hostile text for a message: quoted, ASCII, cut at 60 characters; what would steer a terminal is escaped."""
-    shown = str(text)
-    return ascii(shown if len(shown) <= _PRINTABLE_LENGTH else shown[: _PRINTABLE_LENGTH - 3] + "...")
 
 
 def without_frames(error: BaseException) -> BaseException:

@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from eks_cross_account._printable import printable
 from eks_cross_account.endpoints import partition_names
-from eks_cross_account.errors import InvalidArnError, StsUnavailableError, printable
+from eks_cross_account.errors import InvalidArnError, StsUnavailableError
 
 _SECTIONS = 6  # arn:partition:service:region:account:resource
 _KEEPS_ARN = {("sts", "federated-user"), ("iam", "role"), ("iam", "user"), ("iam", "root")}

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eks_cross_account import _gourl, _goyaml
+from eks_cross_account._printable import printable
 from eks_cross_account.endpoints import partition_names
-from eks_cross_account.errors import InvalidArnError, printable
+from eks_cross_account.errors import InvalidArnError
 from eks_cross_account.identity import strip_path
 
 if TYPE_CHECKING:

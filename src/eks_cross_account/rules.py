@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from eks_cross_account import _gourl, endpoints
-from eks_cross_account.errors import MalformedTokenError, printable
+from eks_cross_account._printable import printable
+from eks_cross_account.errors import MalformedTokenError
 from eks_cross_account.token import LIFE, MAX_EXPIRES_IN, amz_date_ns, read_url, single_parameters
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from eks_cross_account import _gourl, endpoints
+from eks_cross_account._printable import printable, printable_message
 from eks_cross_account.credentials import CONNECT_TIMEOUT, READ_TIMEOUT
 from eks_cross_account.errors import (
     ExpiredTokenError,
@@ -21,14 +22,13 @@ from eks_cross_account.errors import (
     StsUnavailableError,
     TokenRejectedError,
     UnknownRegionError,
-    printable,
 )
 from eks_cross_account.identity import CallerIdentity, parse_caller_identity
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.token import CLUSTER_HEADER, check_cluster_name, read_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _MAX_BODY = 65_536
 _MALFORMED = ("too_large", "prefix", "base64", "url_parse")
@@ -53,13 +53,15 @@ def verify_token(  # noqa: PLR0913 - the subject, the cluster, and how to reach 
     now: datetime | None = None,
     timeout: float = READ_TIMEOUT,
     session: Any = None,  # noqa: ANN401 - a botocore session, which has no types
+    on_date: Callable[[str], None] | None = None,
 ) -> CallerIdentity:
     """The identity that STS finds behind the token: the very question that the cluster's authenticator asks.
 
-    ``region``: the cluster's; its partition takes the place of ``partition``. ``timeout``: seconds. Needs no
-    credentials and no permission. Raises MalformedTokenError, InvalidTokenError or ExpiredTokenError (offline, nothing
-    sent), UnknownRegionError (a host that is not in our data: nothing sent), TokenRejectedError (STS said no),
-    StsUnavailableError (STS did not answer), ClusterError (no such name is possible).
+    ``region``: the cluster's; its partition takes the place of ``partition``. ``timeout``: seconds. ``on_date``: is
+    told the Date header of STS's answer. Needs no credentials and no permission. Raises MalformedTokenError,
+    InvalidTokenError or ExpiredTokenError (offline, nothing sent), UnknownRegionError (a host that is not in our data:
+    nothing sent), TokenRejectedError (STS said no), StsUnavailableError (STS did not answer), ClusterError (no such
+    name is possible).
     """
     check_cluster_name(cluster_name)
     judged = endpoints.partition_of(region) if region is not None else partition
@@ -67,7 +69,9 @@ def verify_token(  # noqa: PLR0913 - the subject, the cluster, and how to reach 
     host = _known_host(token, broken)
     if broken:
         raise violation_error(broken)
-    status, body = _send(host, _rebuilt_query(token), cluster_name, timeout, session)
+    status, body, date = _send(host, _rebuilt_query(token), cluster_name, timeout, session)
+    if on_date is not None:
+        on_date(date)
     if status == 200:  # noqa: PLR2004 - HTTP
         return parse_caller_identity(body)
     raise _rejection(status, body, host)
@@ -104,7 +108,7 @@ def _rebuilt_query(token: str) -> str:
     return urlencode([(_gourl.text(name), _gourl.text(value)) for name, value in pairs], quote_via=quote, safe="-_.~")
 
 
-def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any) -> tuple[int, bytes]:  # noqa: ANN401
+def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any) -> tuple[int, bytes, str]:  # noqa: ANN401
     import urllib3  # noqa: PLC0415 - heavy, only where STS is asked
 
     url = f"https://{host}/?{query}"
@@ -122,7 +126,7 @@ def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any
         raise StsUnavailableError(f"no answer from {host}: {_reason(error)}") from None
     if len(body) > _MAX_BODY:
         raise StsUnavailableError(f"{host} answered more than {_MAX_BODY} bytes: that is not STS")
-    return answer.status, body
+    return answer.status, body, str(answer.headers.get("Date", ""))
 
 
 def _pool(url: str, session: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - urllib3's pool or proxy manager
@@ -190,12 +194,6 @@ def _rejection(status: int, body: bytes, host: str) -> Exception:
     cause = _CAUSES.get(code)
     said = f"STS refused the token: {code}: {printable_message(message)}"
     return TokenRejectedError(f"{said} - {cause}" if cause else said, status=status, code=code)
-
-
-def printable_message(message: str) -> str:
-    """AWS's sentence, one line of printable ASCII, without the canonical request that some errors quote."""
-    head = message.split("\n", 1)[0][:300]
-    return "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in head)
 
 
 def _error_fields(body: bytes) -> tuple[str, str]:

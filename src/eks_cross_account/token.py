@@ -15,7 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from eks_cross_account import _gourl, endpoints
-from eks_cross_account.errors import ClusterError, CredentialsError, MalformedTokenError, UnknownRegionError, printable
+from eks_cross_account._printable import printable
+from eks_cross_account.errors import ClusterError, CredentialsError, MalformedTokenError, UnknownRegionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -294,7 +295,8 @@ def _check_credentials(credentials: SigningCredentials) -> None:
     if access_key.startswith("ASIA") and not token:
         raise CredentialsError(
             f"access key id ...{access_key[-4:]} is temporary (ASIA) but its session token is missing: set "
-            "AWS_SESSION_TOKEN beside the key, or pass all three"
+            "AWS_SESSION_TOKEN beside the key, or pass all three",
+            rule="sts_session_token",
         )
 
 
@@ -309,7 +311,8 @@ def _check_size(url: str, credentials: SigningCredentials) -> None:
         session = len((credentials.token or "").encode())
         raise CredentialsError(
             f"the token would have {size} bytes and the verifier takes {MAX_BYTES}: the session token has {session} "
-            "bytes, about 2500 fit; assume the role with fewer session tags, no session policy, or over fewer hops"
+            "bytes, about 2500 fit; assume the role with fewer session tags, no session policy, or over fewer hops",
+            rule="too_large",
         )
 
 

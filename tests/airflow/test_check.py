@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from stand import ROLE
 
+from eks_cross_account import diagnose
 from eks_cross_account.airflow import CrossAccountEksHook, EksTokenCheckOperator
 from eks_cross_account.airflow._failures import EksFailure, EksMistake
+from eks_cross_account.airflow._target import target_of
+from eks_cross_account.airflow.check import report_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +106,31 @@ def test_the_task_fails_with_the_first_broken_link(
 
     assert str(failed.value).startswith(line)
     assert pushed.values["report"]["verdict"] == "broken"
+
+
+def test_the_owners_report_is_joined_with_the_tasks(sandbox: Sandbox) -> None:
+    import botocore.session  # noqa: PLC0415 - one use
+
+    admin = sandbox.issue_session("arn:aws:iam::222222222222:role/cluster-admin")
+    session = botocore.session.Session()
+    session.set_credentials(admin.access_key, admin.secret_key, admin.token)
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
+    owner = diagnose(cluster_name="analytics", region="eu-west-1", principal_arn=ROLE, session=session)
+
+    report = report_of(target_of(check()), other_side=owner.to_json().encode())
+
+    entries = owner.root_cause == "access-entry-missing"  # botocore before 1.34 knows of none
+    assert report.root_cause == ("access-entry-missing" if entries else "not-mapped")
+    assert [finding.id for finding in report.findings if finding.id == "other-side"] == ["other-side"]
+
+
+def test_at_debug_the_probes_side_by_side_log_no_keys(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        report_of(target_of(check()))
+
+    assert sandbox.requests
+    for text in (sandbox.environ["AWS_SESSION_TOKEN"], "SecretAccessKey", "X-Amz-Signature", "k8s-aws-v1."):
+        assert text not in caplog.text
 
 
 def test_the_hook_gives_token_and_client(sandbox: Sandbox) -> None:

@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
@@ -46,7 +47,6 @@ from eks_cross_account.errors import (
     CredentialsUnavailableError,
     EksTokenError,
     StsUnavailableError,
-    printable,
     without_frames,
 )
 from eks_cross_account.provider import TokenProvider, executor, mint, utc_now

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,16 +28,12 @@ _TALKATIVE = (
 )
 
 
-class _Asking(threading.local):
-    depth = 0
-
-
-_ASKING = _Asking()
+_ASKING = ContextVar("eks_cross_account_asking", default=False)  # what this thread starts inherits a copy
 
 
 class _Discreet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _ASKING.depth or record.levelno > logging.DEBUG
+        return not _ASKING.get() or record.levelno > logging.DEBUG
 
 
 _FILTER = _Discreet()
@@ -45,11 +41,11 @@ _FILTER = _Discreet()
 
 @contextlib.contextmanager
 def discreet() -> Iterator[None]:
-    """While this thread asks AWS for keys or with a token, what botocore and urllib3 say at DEBUG is not logged."""
+    """While this context asks AWS for keys or with a token, what botocore and urllib3 say at DEBUG is not logged."""
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(_FILTER)  # adds it once
-    _ASKING.depth += 1
+    token = _ASKING.set(True)
     try:
         yield
     finally:
-        _ASKING.depth -= 1
+        _ASKING.reset(token)

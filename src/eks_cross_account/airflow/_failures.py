@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._printable import printable_line, printable_page
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import Access, ConnectionMissingError
 from eks_cross_account.airflow._discretion import discreet
@@ -90,7 +91,7 @@ class Failure:
     def line(self) -> str:
         """The exception's first line; alerts carry no more. Printable ASCII."""
         help_ = "Retrying may help." if self.retry else "Retrying will not help."
-        return _ascii(f"[eks:{self.id}] {self.text.rstrip('.')}. {help_}")
+        return printable_line(f"[eks:{self.id}] {self.text.rstrip('.')}. {help_}")
 
 
 class EksFailure(AirflowException):  # type: ignore[misc] # Airflow has no types here
@@ -288,11 +289,6 @@ def _account(arn: str) -> str:
     return sections[4] if len(sections) > 4 else ""  # noqa: PLR2004 - an ARN's sections
 
 
-def _ascii(text: str) -> str:
-    """One line of printable ASCII, whatever AWS, an API server or a pod's name put into it."""
-    return "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in text.replace("\n", " "))
-
-
 # --- the page
 
 
@@ -318,8 +314,7 @@ def _explained(failure: Failure, access: Access | None) -> Failure:
         _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
         report = page_of(failure, access)
         known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
-        page = "\n".join(_ascii(line) for line in report.to_text().splitlines())
-        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, page)
+        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, printable_page(report.to_text()))
     return _sharpened(failure, known.identity, access)
 
 

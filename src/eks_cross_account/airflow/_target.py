@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._printable import printable
 from eks_cross_account.cluster import Cluster
 from eks_cross_account.credentials import RoleHop, role_chain
-from eks_cross_account.errors import CredentialsError, EksTokenError, printable
+from eks_cross_account.errors import CredentialsError, EksTokenError
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:

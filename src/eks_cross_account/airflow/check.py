@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._printable import printable_page
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import (
     Connected,
@@ -23,7 +24,7 @@ from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of
-from eks_cross_account.diagnosis import Finding, Remedy, Report, diagnose
+from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, diagnose
 from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
     def execute(self, context: Any) -> str:  # noqa: ANN401 - Airflow's
         """The verdict, ``healthy``. Raises EksFailure with the first broken link as its first line."""
         report = self.report()
-        self.log.info("%s", _ascii_page(report))
+        self.log.info("%s", printable_page(report.to_text()))
         context["ti"].xcom_push(key="report", value=json.loads(report.to_json()))
         failure = _failure(report)
         if failure is None:
@@ -110,11 +111,16 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
 
 
 def report_of(
-    target: Target, *, namespace: str | None = None, get_connection: Callable[[str], Any] | None = None
+    target: Target,
+    *,
+    namespace: str | None = None,
+    get_connection: Callable[[str], Any] | None = None,
+    other_side: bytes | None = None,
+    timeout: float = TIMEOUT,
 ) -> Report:
     """The report on the way that a task with this target would go; in a task, or where Airflow can be asked.
 
-    ``get_connection``: as ``look_up`` has it.
+    ``get_connection``: as ``look_up`` has it; ``other_side``, ``timeout``: as ``diagnose`` has them.
     """
     try:
         connected = look_up(target, get_connection=get_connection)
@@ -124,7 +130,7 @@ def report_of(
         return Report(target.cluster_name, target.region or "unknown", (missing,))
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
-        asked = _ask_aws(connected)
+        asked = _ask_aws(connected, other_side, timeout)
     where = f"{connected.region} ({connected.region_from})"
     report = replace(asked, region=where, findings=(named, *asked.findings))
     if namespace is None or report.root_cause is not None:
@@ -132,7 +138,7 @@ def report_of(
     return replace(report, findings=(*report.findings, *_rights(access_of(connected), namespace)))
 
 
-def _ask_aws(connected: Connected) -> Report:
+def _ask_aws(connected: Connected, other_side: bytes | None, timeout: float) -> Report:
     """Credentials, hops, cluster, token, identity; the connection's own role as the first hop, where it can be one."""
     own = connection_hop(connected.wrapper)
     session = base_session if own is not None or not connected.wrapper.role_arn else role_session
@@ -145,6 +151,8 @@ def _ask_aws(connected: Connected) -> Report:
             role_hops=hops,
             session=ConnectionSession(connected, credentials),
             cluster=connected.target.cluster,
+            other_side=other_side,
+            timeout=timeout,
         )
     except EksTokenError as error:  # the connection's own session could not be made
         broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
@@ -182,18 +190,15 @@ def _failure(report: Report) -> Failure | None:
     if report.verdict == "healthy":
         return None
     order = ("FAIL", "UNKNOWN", "WARN", "SKIP")
-    found = next((finding for state in order for finding in report.findings if finding.state == state), None)
+    found = next((finding for finding in report.findings if finding.id == report.root_cause), None) or next(
+        (finding for state in order for finding in report.findings if finding.state == state), None
+    )
     if found is None:
         return Failure("unknown", f"cluster {report.cluster_name}: nothing could be checked", retry=True)
     owner = f" Mend: account {found.owner}." if found.owner else ""
     text = f"Cluster {report.cluster_name}: {found.title}: {found.summary.rstrip('.')}.{owner}"
     for_good = found.id == "connection-missing"
     return Failure(found.id, text, retry=found.retry or found.state == "UNKNOWN", for_good=for_good)
-
-
-def _ascii_page(report: Report) -> str:
-    lines = report.to_text().splitlines()
-    return "\n".join("".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in line) for line in lines)
 
 
 __all__ = ["EksTokenCheckOperator", "report_of"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis import Report
 
 
-def report(options: argparse.Namespace) -> Report:
+def report(options: argparse.Namespace, other_side: bytes | None) -> Report:
     """The report. UsageError where Airflow or its providers are not installed beside this command."""
     if options.profile is not None:
         raise UsageError("--profile and --airflow-conn-id are two places for credentials: give one")
@@ -38,7 +38,12 @@ def report(options: argparse.Namespace) -> Report:
             aws_conn_id=options.airflow_conn_id,
             hops=role_hops(options),
         )
-        return report_of(target, get_connection=Connection.get_connection_from_secrets)
+        return report_of(
+            target,
+            get_connection=Connection.get_connection_from_secrets,
+            other_side=other_side,
+            timeout=options.timeout,
+        )
 
 
 def _leave_stdout() -> None:

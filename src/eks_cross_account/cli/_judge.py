@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account.cli._main import FAILED, OK, UsageError, role_hops
-from eks_cross_account.errors import MalformedTokenError, UnknownRegionError, printable
+from eks_cross_account.errors import InvalidArnError, MalformedTokenError, UnknownRegionError
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
 
@@ -27,19 +28,26 @@ _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
 
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
+    other_side = None if options.evidence is None else _read_evidence(options.evidence)
     try:
-        report = _report(options)
-    except UnknownRegionError as error:  # none given and none configured
+        report = _report(options, other_side)
+    except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
         raise UsageError(str(error)) from None
+    except ValueError as error:
+        if options.evidence is None:
+            raise
+        raise UsageError(f"--evidence {printable(options.evidence)}: {error}") from None
     sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
     return report.exit_code
 
 
-def _report(options: argparse.Namespace) -> Report:
+def _report(options: argparse.Namespace, other_side: bytes | None) -> Report:
     if options.airflow_conn_id is not None:
         from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
 
-        return _airflow.report(options)
+        if options.principal_arn is not None:
+            raise UsageError("--principal-arn is for the cluster's owner, who has no Airflow connection: give one")
+        return _airflow.report(options, other_side)
     from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only for this command
 
     return diagnose(
@@ -47,7 +55,18 @@ def _report(options: argparse.Namespace) -> Report:
         region=options.region,
         role_hops=role_hops(options),
         profile=options.profile,
+        principal_arn=options.principal_arn,
+        other_side=other_side,
+        timeout=options.timeout,
     )
+
+
+def _read_evidence(file: str) -> bytes:
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(_INPUT_LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
 
 
 def decode(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account._version import __version__
 from eks_cross_account.errors import (
     ClusterError,
@@ -15,7 +16,6 @@ from eks_cross_account.errors import (
     EksTokenError,
     StsUnavailableError,
     UnknownRegionError,
-    printable,
 )
 from eks_cross_account.token import check_cluster_name
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from eks_cross_account.credentials import RoleHop
 
+_LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 _COMMANDS = ("check", "decode", "verify", "token", "sandbox")
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
@@ -106,6 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--airflow-conn-id", metavar="ID", help="the credentials of this Airflow connection, as a task would have them"
     )
+    check.add_argument(
+        "--principal-arn",
+        metavar="ARN",
+        help="for the cluster's owner: has this role or user a way in?",
+    )
+    check.add_argument(
+        "--evidence",
+        metavar="FILE",
+        help="what `check --output json` printed on the other side, to be joined",
+    )
+    check.add_argument("--timeout", type=_seconds, default=20.0, metavar="SECONDS", help="for all of it (default: 20)")
     _add_output(check)
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
@@ -213,6 +225,16 @@ def _region(text: str) -> str:
     except UnknownRegionError as error:
         _unfit(error)
     return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{printable(text)} is not 1 to {_LONGEST} seconds")
+    return seconds
 
 
 def _unfit(error: EksTokenError) -> NoReturn:

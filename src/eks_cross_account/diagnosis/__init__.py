@@ -6,8 +6,9 @@ touch anything.
 
 from __future__ import annotations
 
+from eks_cross_account.diagnosis._budget import TIMEOUT
 from eks_cross_account.diagnosis._diagnose import diagnose
 from eks_cross_account.diagnosis.evidence import Evidence
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 
-__all__ = ["Evidence", "Finding", "Remedy", "Report", "diagnose"]
+__all__ = ["TIMEOUT", "Evidence", "Finding", "Remedy", "Report", "diagnose"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis.report import Finding, Remedy
 from eks_cross_account.errors import ClusterError, EksTokenError
 from eks_cross_account.identity import canonicalize, strip_path
-from eks_cross_account.sts import printable_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,8 @@ def check_api_server(evidence: Evidence) -> Iterator[Finding]:
     if answer.user is not None:
         yield _user(answer.user)
         yield _compared(evidence, answer.user)
+        if evidence.first_review is not None:
+            yield _sporadic()
     elif answer.status == _UNAUTHORIZED:
         yield _unauthorized(evidence) if evidence.identity is None else _not_mapped(evidence, evidence.identity)
     elif answer.status == _FORBIDDEN:
@@ -255,6 +257,22 @@ def _mismatch(different: list[tuple[str, str, str]]) -> Finding:
         "impersonating gateway), or exchanges the token: go to the endpoint directly"
     )
     return Finding("identity-mismatch", "FAIL", "inferred", "same identity", summary, tuple(seen), Remedy(text))
+
+
+def _sporadic() -> Finding:
+    return Finding(
+        "unauthorized-once",
+        "WARN",
+        "api-server",
+        "API server",
+        "the same token was refused (401) a moment before it was accepted",
+        remedy=Remedy(
+            "retry a 401 once; where it happens often, make fewer tokens (each lives 14 min), and let the cluster's "
+            "owner look into the log of its authenticator for: was throttled, error during GET"
+        ),
+        cause="U23",
+        retry=True,
+    )
 
 
 def _not_mapped(evidence: Evidence, identity: CallerIdentity) -> Finding:

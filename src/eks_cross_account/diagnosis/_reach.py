@@ -1,7 +1,7 @@
-"""Asks the API server itself: the way to it, what answers there, and whom it takes the token's bearer for.
+"""Asks the API server itself: the way to it, what answers there, whom it takes the token's bearer for, and aws-auth.
 
 Touches DNS and the cluster's endpoint, or the proxy to it. A token is sent only over TLS that the cluster's own CA
-vouches for, nothing is redirected, 64 KiB are read; what is returned holds no secret.
+vouches for, nothing is redirected, 64 KiB are read (2 MiB of a ConfigMap); what is returned holds no secret.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from eks_cross_account._printable import printable, printable_message
 from eks_cross_account._version import __version__
-from eks_cross_account.errors import printable
-from eks_cross_account.sts import printable_message
+from eks_cross_account.diagnosis._environment import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eks_cross_account.cluster import Cluster
+    from eks_cross_account.diagnosis._environment import ClockEvidence
     from eks_cross_account.token import EksToken
 
 # Where the way to an API server can end: its endpoint is no https://host[:port]; its CA is no PEM; no address; no TCP
@@ -37,6 +41,8 @@ Stage = Literal["endpoint", "ca", "dns", "tcp", "proxy-kind", "proxy", "chain", 
 TIMEOUT = 5.0  # seconds, for each of: DNS, TCP, TLS, the answer
 _LEAST_TCP = 1.0  # of an address, where several share the time: the first SYN is repeated after one second
 _MAX_BODY = 65_536
+_MAX_CONFIG_MAP = 2 << 20  # a ConfigMap has 1 MiB at most, and JSON escapes
+_AWS_AUTH = "/api/v1/namespaces/kube-system/configmaps/aws-auth"
 _CHUNK = 8_192
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _REVIEW_BODY = b'{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}'
@@ -64,6 +70,7 @@ class ReachEvidence:
     status: int = 0
     version: str = ""
     timeout: float = TIMEOUT
+    clock: ClockEvidence | None = None
 
     @property
     def is_private(self) -> bool:
@@ -94,6 +101,18 @@ class ReviewEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigMapEvidence:
+    """The answer to GET configmap kube-system/aws-auth; ``status`` and ``problem`` as in ReviewEvidence.
+
+    ``data``: None where there is none to be had, or (404) no such ConfigMap.
+    """
+
+    status: int = 0
+    problem: str = ""
+    data: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class _Proxy:
     host: str
     port: int
@@ -119,6 +138,8 @@ class _Answer:
     status: int
     content_type: str
     body: bytes
+    limit: int
+    clock: ClockEvidence | None = None
 
 
 class _StoppedError(Exception):
@@ -141,9 +162,9 @@ def reach(cluster: Cluster, *, timeout: float = TIMEOUT) -> ReachEvidence:
         answer = _ask(way, "GET", "/version")
     except _StoppedError as stop:
         return replace(seen, failed=stop.stage, problem=stop.problem)
-    document = _document(answer.body)
+    document = _document(answer)
     version = document.get("gitVersion")
-    seen = replace(seen, status=answer.status)
+    seen = replace(seen, status=answer.status, clock=answer.clock)
     if answer.status == _OK and isinstance(version, str):
         return replace(seen, version=printable_message(version))
     if answer.status != _OK and _is_status(document):
@@ -163,13 +184,32 @@ def review(cluster: Cluster, reached: ReachEvidence, token: EksToken, *, timeout
     except _StoppedError as stop:
         return ReviewEvidence(problem=stop.problem)
     answer = replace(answer, body=answer.body.replace(token.value.encode(), b"(token)"))  # should a server echo it
-    document = _document(answer.body)
+    document = _document(answer)
     user = _user(document) if answer.status in {_OK, _CREATED} else None
     if user is not None:
         return ReviewEvidence(answer.status, user=user)
     if answer.status >= 400 and _is_status(document):  # noqa: PLR2004 - HTTP
         return ReviewEvidence(answer.status, printable_message(str(document.get("message") or "")))
     return ReviewEvidence(problem=f"the answer is not one of Kubernetes: {_described(answer)}")
+
+
+def aws_auth(
+    cluster: Cluster, reached: ReachEvidence, token: EksToken, *, timeout: float = TIMEOUT
+) -> ConfigMapEvidence:
+    """The ConfigMap kube-system/aws-auth, if the token's bearer may read it; ``reached`` as ``review`` has it."""
+    try:
+        way = replace(_way(cluster, timeout), addresses=reached.addresses)
+        answer = _ask(way, "GET", _AWS_AUTH, {"Authorization": token.bearer}, limit=_MAX_CONFIG_MAP)
+    except _StoppedError as stop:
+        return ConfigMapEvidence(problem=stop.problem)
+    answer = replace(answer, body=answer.body.replace(token.value.encode(), b"(token)"))  # as in review
+    document = _document(answer)
+    data = document.get("data") or {}
+    if answer.status == _OK and document.get("kind") == "ConfigMap" and isinstance(data, dict):
+        return ConfigMapEvidence(_OK, data={key: value for key, value in data.items() if isinstance(value, str)})
+    if answer.status >= 400 and _is_status(document):  # noqa: PLR2004 - HTTP
+        return ConfigMapEvidence(answer.status, printable_message(str(document.get("message") or "")))
+    return ConfigMapEvidence(problem=f"the answer is not one of Kubernetes: {_described(answer)}")
 
 
 # --- the way
@@ -297,8 +337,14 @@ def _secured(way: _Way) -> ssl.SSLSocket:
         plain.close()  # does nothing where TLS has taken it over
 
 
-def _ask(
-    way: _Way, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+def _ask(  # noqa: PLR0913 - a request
+    way: _Way,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    limit: int = _MAX_BODY,
 ) -> _Answer:
     """One request on a connection of its own."""
     sent = {"Accept": "application/json", "User-Agent": f"eks-token-check/{__version__}", "Connection": "close"}
@@ -311,7 +357,8 @@ def _ask(
             connection.request(method, path, body=body, headers={**sent, **(headers or {})})
             with connection.getresponse() as response:
                 kind = printable_message(response.headers.get_content_type())
-                return _Answer(response.status, kind, _body(response, until))
+                told = clock("the API server", response.headers.get("Date", ""), datetime.now(UTC))
+                return _Answer(response.status, kind, _body(response, until, limit), limit, told)
         except http.client.RemoteDisconnected:
             raise _StoppedError("silent", "the connection was closed without an answer") from None
         except http.client.HTTPException:
@@ -320,10 +367,10 @@ def _ask(
             raise _StoppedError("silent", _os_reason(error)) from None
 
 
-def _body(response: http.client.HTTPResponse, until: float) -> bytes:
+def _body(response: http.client.HTTPResponse, until: float, limit: int) -> bytes:
     """The body, or as much of it as shows that it is too long. Raises TimeoutError for one that only drips."""
     body = b""
-    while len(body) <= _MAX_BODY and (chunk := response.read1(_CHUNK)):
+    while len(body) <= limit and (chunk := response.read1(_CHUNK)):
         if time.monotonic() > until:
             raise TimeoutError
         body += chunk
@@ -341,10 +388,10 @@ def _os_reason(error: Exception) -> str:
 # --- what was answered
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _document(answer: _Answer) -> dict[str, Any]:
     """The JSON object, {} for anything else."""
     try:
-        found = json.loads(body) if len(body) <= _MAX_BODY else None
+        found = json.loads(answer.body) if len(answer.body) <= answer.limit else None
     except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {}
@@ -355,8 +402,8 @@ def _is_status(document: dict[str, Any]) -> bool:
 
 
 def _described(answer: _Answer) -> str:
-    if len(answer.body) > _MAX_BODY:
-        return f"{answer.status}, {answer.content_type}, more than {_MAX_BODY} bytes"
+    if len(answer.body) > answer.limit:
+        return f"{answer.status}, {answer.content_type}, more than {answer.limit} bytes"
     begins = printable(answer.body[:200].decode("utf-8", "replace")) if answer.body else "nothing"
     return f"{answer.status}, {answer.content_type}, {begins}"
 

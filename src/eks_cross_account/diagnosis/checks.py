@@ -5,56 +5,119 @@ A check that cannot tell says UNKNOWN; one whose link was never reached says not
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from eks_cross_account.diagnosis import _api_server, remedies
+from eks_cross_account._printable import printable, printable_line, printable_page
+from eks_cross_account.diagnosis import _api_server, _mapping_checks, _surroundings, _two_sides, remedies
+from eks_cross_account.diagnosis._facts import facts_of
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
+    CredentialsError,
     CredentialsUnavailableError,
     EksTokenError,
-    ExpiredTokenError,
+    InvalidTokenError,
     StsUnavailableError,
     TokenRejectedError,
     UnknownRegionError,
 )
+from eks_cross_account.identity import strip_path
 from eks_cross_account.token import MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from eks_cross_account.diagnosis.evidence import Evidence, HopEvidence
+    from eks_cross_account.diagnosis._probes import HopEvidence
+    from eks_cross_account.diagnosis.evidence import Evidence
     from eks_cross_account.identity import CallerIdentity
+    from eks_cross_account.rules import Violation
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
-_UNKNOWN_KEY = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId"}
-_SOURCES = {
-    "env": "environment variables",
-    "shared-credentials-file": "shared credentials file",
-    "config-file": "AWS configuration file",
-    "custom-process": "credential_process of the AWS profile",
-    "container-role": "container credentials endpoint",
-    "iam-role": "instance metadata",
-    "assume-role": "role of the AWS profile",
-    "assume-role-with-web-identity": "web identity token file",
-    "sso": "IAM Identity Center",
-    "login": "aws login",
-    "explicit": "the session's own keys",
+_UNKNOWN_KEY = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"}
+_DISABLED = "RegionDisabledException"
+_CODE_CAUSES = {**dict.fromkeys((*_EXPIRED, *_UNKNOWN_KEY), "U11"), _DISABLED: "U13"}
+_SIGNATURE = "check the secret access key and this machine's clock (NTP)"
+_REGION_DISABLED = "switch STS on for this region in the caller's account, or use another"
+# Title of a check -> what its FAIL explains, though it shows earlier in the chain: a 401 by the mapping
+_SYMPTOMS = {
+    "both sides": ("not-mapped", "unauthorized", "access-entry-missing", "aws-auth-no-row"),
+    "mapping": ("not-mapped", "unauthorized"),
+    "cluster name": ("not-mapped", "unauthorized"),
+    "endpoint": ("not-mapped", "unauthorized", "wrong-certificate-authority", "unreachable", "tls-failed"),
+    _surroundings.CLOCK: ("signature-mismatch", "token-date-expired", "tls-failed"),
+}
+_OPEN_ENDS = {"left", "not checked", "not known"}  # of a symptom, when its cause is known
+# What a token that breaks the rule is a case of (docs/causes.md)
+_RULE_CAUSES = {
+    "too_large": "U5",
+    "prefix": "U24",
+    "base64": "U4",
+    "host": "U6",
+    "host_region": "U6",
+    "host_global": "U6",
+    "host_partition": "U6",
+    "param": "U8",
+    "signed_headers": "U8",
+    "sts_signed_headers": "U8",
+    "expires": "U7",
+    "date_expired": "U9",
+    "sts_session_token": "U12",
+    "sts_future": "U14",
 }
 
 
 def judge(evidence: Evidence) -> Report:
     """The report: what each check finds, in the chain's order."""
-    found = [finding for check in CHECKS for finding in check(evidence)]
+    found = _related([_printed(finding) for check in CHECKS for finding in check(evidence)])
     return Report(
         cluster_name=evidence.cluster_name,
         region=f"{evidence.region} ({evidence.region_from})",
         findings=tuple(found),
         identity=identity_dict(evidence.identity) if evidence.identity else None,
         cluster=_cluster_dict(evidence),
-        confirmed=any(finding.id == _api_server.CONFIRMED for finding in found),
+        confirmed=_is_confirmed(evidence, found),
+        facts=facts_of(evidence),
+    )
+
+
+def _is_confirmed(evidence: Evidence, found: list[Finding]) -> bool:
+    """The API server means whom AWS means; asked about a principal: the cluster maps it."""
+    wanted = (_mapping_checks.MAPPED, "PASS") if evidence.principal_arn else (_api_server.CONFIRMED, "PASS")
+    return any((finding.id, finding.state) == wanted for finding in found)
+
+
+def _printed(finding: Finding) -> Finding:
+    """The finding as printable ASCII, whatever AWS, a server or a file put into it."""
+    remedy = finding.remedy
+    if remedy is not None:
+        commands = tuple(map(printable_page, remedy.commands))
+        remedy = replace(remedy, text=printable_page(remedy.text), commands=commands)
+    seen = tuple((printable_line(name), printable_line(value)) for name, value in finding.evidence)
+    return replace(finding, summary=printable_line(finding.summary), evidence=seen, remedy=remedy)
+
+
+def _related(found: list[Finding]) -> list[Finding]:
+    """The findings, each symptom with the cause that explains it."""
+    causes = {
+        symptom: finding
+        for finding in reversed(found)
+        if finding.state == "FAIL"
+        for symptom in _SYMPTOMS.get(finding.title, ())
+    }
+    return [_with_cause(finding, causes.get(finding.id)) for finding in found]
+
+
+def _with_cause(finding: Finding, cause: Finding | None) -> Finding:
+    if cause is None or finding.state != "FAIL":
+        return finding
+    return replace(
+        finding,
+        evidence=tuple(pair for pair in finding.evidence if pair[0] not in _OPEN_ENDS),
+        remedy=Remedy(f"this goes when {cause.id} is mended"),
+        consequence_of=cause.id,
+        retry=finding.retry or cause.retry,
     )
 
 
@@ -82,9 +145,9 @@ def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or --profile"
         )
         name = "credentials-missing" if missing else "credentials-invalid"
-        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy)
+        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy, retry=problem.retryable)
         return
-    source = _SOURCES.get(evidence.credentials_from, evidence.credentials_from or "unknown source")
+    source = evidence.credentials_source
     if evidence.caller is not None:
         summary = f"{evidence.caller.arn} ({source})"
         yield Finding("credentials", "PASS", "aws", "credentials", summary, owner=evidence.caller.account)
@@ -126,12 +189,14 @@ def _odd_refusal(problem: AssumeRoleError, place: str, hop: HopEvidence, seen: t
     if problem.code in _EXPIRED:
         name, text = "credentials-expired", "get new credentials: the session that asked has ended"
     elif problem.code in _UNKNOWN_KEY:
-        name, text = "credentials-invalid", "AWS does not know the access key that asked, or not with this secret"
-    elif problem.code == "RegionDisabledException":
-        name, text = "sts-region-disabled", "switch STS on for this region in the caller's account, or use another"
+        name, text = "credentials-invalid", "AWS does not know the access key that asked: get new credentials"
+    elif problem.code == "SignatureDoesNotMatch":
+        name, text = "signature-mismatch", _SIGNATURE
+    elif problem.code == _DISABLED:
+        name, text = "sts-region-disabled", _REGION_DISABLED
     elif problem.retryable:
         return Finding("sts-unreachable", "UNKNOWN", "aws", place, summary, seen, Remedy("try again"), retry=True)
-    return Finding(name, "FAIL", "aws", place, summary, seen, Remedy(text))
+    return Finding(name, "FAIL", "aws", place, summary, seen, Remedy(text), cause=_CODE_CAUSES.get(problem.code))
 
 
 def _caller_of(evidence: Evidence, hop: HopEvidence) -> str:
@@ -159,7 +224,7 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             "aws",
             "cluster",
             f"there is no cluster {evidence.cluster_name} in {evidence.region} ({evidence.region_from}) of account "
-            f"{account or 'of these credentials'}",
+            f"{account or 'unknown'} ({evidence.account_from})",
             remedy=Remedy(
                 "check the name, the region, and the account: with no role assumed, one's own account is asked",
                 (f"aws eks list-clusters --region {evidence.region}",),
@@ -175,6 +240,7 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             "cluster",
             f"{_last_arn(evidence)} may not call eks:DescribeCluster; a token needs no such right, a client needs the "
             "endpoint and the CA from elsewhere",
+            (("account", f"{_account(_last_arn(evidence)) or 'unknown'} ({evidence.account_from})"),),
             remedy=Remedy("allow eks:DescribeCluster on the cluster, or configure endpoint and CA by hand"),
             cause="F14",
             owner=_account(_last_arn(evidence)),
@@ -184,20 +250,56 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _check_token(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.token_problem is not None:
+    problem = evidence.token_problem
+    if problem is not None:
+        rule = problem.rule if isinstance(problem, CredentialsError) else ""
         yield Finding(
-            "token-unusable", "FAIL", "token", "token", str(evidence.token_problem),
-            remedy=Remedy("see above: no token can be made with these credentials"),
+            "token-unusable", "FAIL", "token", "token", str(problem),
+            remedy=Remedy("see above: no token can be made with these credentials"), cause=_RULE_CAUSES.get(rule),
         )  # fmt: skip
     elif evidence.token_violations:
-        first = evidence.token_violations[0]
-        broken = tuple((violation.rule, violation.message) for violation in evidence.token_violations)
-        name = f"token-{first.rule.replace('_', '-')}"
-        yield Finding(name, "FAIL", "token", "token", first.message, broken, Remedy(first.remedy))
+        yield _violation("token", evidence.token_violations)
     elif evidence.token is not None:
         until = f"{evidence.token_expiration:%H:%M:%SZ}" if evidence.token_expiration else "unknown"
         size = f"{evidence.token.size_bytes} of {MAX_BYTES} bytes"
         yield Finding("token", "PASS", "token", "token", f"breaks no rule of the verifier; {size}; good until {until}")
+
+
+def _violation(title: str, violations: Sequence[Violation]) -> Finding:
+    first = violations[0]
+    broken = tuple((violation.rule, violation.message) for violation in violations)
+    return Finding(f"token-{first.rule.replace('_', '-')}", "FAIL", "token", title, first.message, broken,
+                   Remedy(first.remedy), cause=_RULE_CAUSES.get(first.rule))  # fmt: skip
+
+
+def _check_cluster_name(evidence: Evidence) -> Iterator[Finding]:
+    """The name that the token is signed for: another's than the cluster's own makes STS refuse it."""
+    cluster = evidence.cluster
+    if cluster is None or evidence.token is None:
+        return
+    signed, right = evidence.cluster_name, cluster.outpost_id if evidence.is_refused else ""
+    if cluster.name and cluster.name != signed:
+        right = cluster.name
+    if right:
+        shown = printable(right)
+        summary = f"the token is signed for the cluster name {printable(signed)}, and the cluster's own is {shown}"
+        if right == cluster.outpost_id:
+            summary = f"a local cluster on Outposts takes tokens that are signed for its id, {shown}, not for its name"
+        remedy = Remedy(f"sign for {shown} (--cluster-name), and give endpoint and CA by hand where that is no name")
+        yield Finding("wrong-cluster-name", "FAIL", "token", "cluster name", summary, remedy=remedy, cause="U10")
+
+
+def _check_endpoint(evidence: Evidence) -> Iterator[Finding]:
+    """An endpoint that was given by hand, against what EKS says now."""
+    given, right = evidence.cluster, evidence.described
+    if given is None or right is None or given.endpoint.rstrip("/").casefold() == right.endpoint.casefold():
+        return
+    summary = f"the endpoint that was given, {given.endpoint}, is not that of {right.arn}, which is {right.endpoint}"
+    remedy = Remedy(
+        "take endpoint and CA of this cluster as EKS says them: a cluster that is made again has new ones",
+        (remedies.describe_command(evidence.cluster_name, evidence.region, "cluster.[endpoint,certificateAuthority]"),),
+    )
+    yield Finding("other-cluster", "FAIL", "aws", "endpoint", summary, remedy=remedy, cause="U22")
 
 
 def _check_identity(evidence: Evidence) -> Iterator[Finding]:
@@ -206,8 +308,19 @@ def _check_identity(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "identity", "PASS", "aws", "identity", f"the token is that of {identity.arn}", owner=identity.account
         )
+        yield from _check_signer(evidence, identity)
     elif evidence.identity_problem is not None:
         yield _sts_problem(evidence.identity_problem, "identity", "the token")
+
+
+def _check_signer(evidence: Evidence, identity: CallerIdentity) -> Iterator[Finding]:
+    """Whether the token is that of the last role of the chain."""
+    granted = [hop.role_arn for hop in evidence.hops if hop.problem is None]
+    if granted and strip_path(granted[-1]).casefold() != identity.canonical_arn.casefold():
+        summary = f"the token was signed by {identity.arn}, not by {granted[-1]}"
+        remedy = Remedy("pass the credentials of the role to whatever signs: it took those of the default chain")
+        yield Finding("wrong-signer", "FAIL", "aws", "both sides", summary, remedy=remedy, cause="U16",
+                      owner=identity.account)  # fmt: skip
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
@@ -216,8 +329,15 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _check_cluster,
     _api_server.check_reach,
     _check_token,
+    _check_cluster_name,
+    _check_endpoint,
     _check_identity,
     _api_server.check_api_server,
+    _two_sides.check_two_sides,
+    _mapping_checks.check_mapping,
+    _surroundings.check_clock,
+    _surroundings.check_environment,
+    _surroundings.check_time,
 )
 
 
@@ -227,17 +347,23 @@ def _sts_problem(problem: EksTokenError, title: str, what: str) -> Finding:
         remedy = Remedy("check route, proxy (HTTPS_PROXY) and CA (AWS_CA_BUNDLE) from here to STS")
         summary = f"STS could not be asked about {what}: {problem}"
         return Finding("sts-unreachable", "UNKNOWN", "aws", title, summary, remedy=remedy, retry=True)
+    if isinstance(problem, InvalidTokenError) and problem.violations:
+        return _violation(title, problem.violations)
+    if isinstance(problem, CredentialsError):
+        remedy = Remedy("give this process whole credentials: key id, secret key, and the session token of a session")
+        return Finding("credentials-invalid", "FAIL", "token", title, f"{what}: {problem}", remedy=remedy,
+                       cause=_RULE_CAUSES.get(problem.rule))  # fmt: skip
     code = problem.code if isinstance(problem, TokenRejectedError) else ""
     name, text = "token-rejected", "see what AWS says above"
     if code in _EXPIRED:
         name, text = "credentials-expired", "get new credentials: the session behind them has ended"
-    elif code in _UNKNOWN_KEY - {"SignatureDoesNotMatch"}:
+    elif code in _UNKNOWN_KEY:
         name, text = "credentials-invalid", "AWS does not know this access key id and session token: get new ones"
     elif code == "SignatureDoesNotMatch":
-        name, text = "signature-mismatch", "check the secret access key and this machine's clock (NTP)"
-    elif isinstance(problem, ExpiredTokenError):
-        name, text = "clock", "check this machine's clock (NTP)"
-    return Finding(name, "FAIL", "aws", title, f"{what}: {problem}", remedy=Remedy(text))
+        name, text = "signature-mismatch", _SIGNATURE
+    elif code == _DISABLED:
+        name, text = "sts-region-disabled", _REGION_DISABLED
+    return Finding(name, "FAIL", "aws", title, f"{what}: {problem}", remedy=Remedy(text), cause=_CODE_CAUSES.get(code))
 
 
 def _last_arn(evidence: Evidence) -> str:

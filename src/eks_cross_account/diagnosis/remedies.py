@@ -7,17 +7,15 @@ reaches one.
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from eks_cross_account import endpoints
 from eks_cross_account.diagnosis.report import Remedy
 from eks_cross_account.errors import InvalidArnError
-from eks_cross_account.identity import canonicalize, parse_arn
-
-if TYPE_CHECKING:
-    from eks_cross_account.identity import CallerIdentity
+from eks_cross_account.identity import CallerIdentity, canonicalize, parse_arn
 
 _POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
 
@@ -160,3 +158,83 @@ def _with_hole(canonical_arn: str) -> str:
 
 def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-name") -> str:
     return f"{flag} {shlex.quote(cluster_name)} --region {shlex.quote(region)}"
+
+
+# --- what the mapping checks ask for; each for the owner of the cluster
+
+_PRINCIPAL = re.compile(r"arn:[a-z-]{3,20}:iam::[0-9]{12}:(?:role|user)/[!-~]{1,577}")  # path and name, as IAM has them
+
+
+def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str) -> Remedy:
+    """As ``mapping_remedy``, for a principal that nobody has a token of."""
+    identity = CallerIdentity(parse_arn(canonical_arn).account, canonical_arn, "")
+    known = principal_arn if principal_arn and _PRINCIPAL.fullmatch(principal_arn) else None
+    return mapping_remedy(cluster_name, region, identity, principal_arn=known, mode=mode)
+
+
+def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
+    """The entry is for an earlier principal of this name: only a new one has the new one's unique id."""
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    text = (
+        "delete the entry and make it again: it keeps the unique id of the role that it was made for. Its policies go "
+        "with it: look at them first, and associate them again (aws eks associate-access-policy)."
+    )
+    commands = (
+        f"aws eks list-associated-access-policies {flags}",
+        f"aws eks delete-access-entry {flags}",
+        f"aws eks create-access-entry {flags} --type STANDARD",
+    )
+    return Remedy(text, commands)
+
+
+def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
+    """The entry makes nodes of its role."""
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    text = (
+        "take a role of its own for this access, with an entry of type STANDARD. Only where no node uses this role: "
+        "delete the entry, and make it again with that type."
+    )
+    return Remedy(text, (f"aws eks describe-access-entry {flags}",))
+
+
+def username_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
+    """The entry's user name is one that the authenticator refuses."""
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    text = "give the entry another user name; aws:, eks:, amazon:, iam: and system: are EKS's own"
+    return Remedy(text, (f"aws eks update-access-entry {flags} --username {shlex.quote('<USERNAME>')}",))
+
+
+def mode_remedy(cluster_name: str, region: str) -> Remedy:
+    """Access entries count for nothing in the cluster's mode."""
+    update = f"aws eks update-cluster-config {_cluster_flags(cluster_name, region, flag='--name')}"
+    command = f"{update} \\\n    --access-config authenticationMode=API_AND_CONFIG_MAP"
+    return Remedy("let the cluster take access entries beside aws-auth; there is no way back", (command,))
+
+
+def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
+    """The entry lets in and allows nothing."""
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    policy = f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
+    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
+    command = f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}"
+    return Remedy("associate a policy on its namespace, or give the entry a group that a RoleBinding names", (command,))
+
+
+def aws_auth_remedy(
+    cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str
+) -> Remedy:
+    """aws-auth has no row that matches. Where the mode takes access entries one of those does as well."""
+    row = _aws_auth_remedy(cluster_name, region, canonical_arn, is_role=":role/" in canonical_arn)
+    if mode == "CONFIG_MAP":
+        return row
+    entry = entry_remedy(cluster_name, region, canonical_arn, principal_arn=principal_arn, mode=mode)
+    text = (
+        "either write its row in the ConfigMap aws-auth of kube-system as below (no path in the ARN; <GROUP> is one "
+        f"that a RoleBinding names), or {entry.text}"
+    )
+    return Remedy(text, entry.commands, yaml=row.yaml)
+
+
+def _principal(arn: str) -> str:
+    """For a shell; what is no ARN of a role or user becomes a hole."""
+    return shlex.quote(arn if _PRINCIPAL.fullmatch(arn) else "<PRINCIPAL_ARN>")

@@ -32,8 +32,8 @@ class Finding:
     """One statement about one link.
 
     ``id``: a word to search for; ``view``: whose knowledge it is; ``evidence``: (name, value) pairs; ``cause``: the id
-    in docs/findings, or None; ``owner``: the account that can mend it, "" for nobody or unknown; ``retry``: whether
-    trying again can help.
+    in docs/causes, or None; ``owner``: the account that can mend it, "" for nobody or unknown; ``retry``: whether
+    trying again can help; ``consequence_of``: the id of the finding that this one is a symptom of.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Finding:
     cause: str | None = None
     owner: str = ""
     retry: bool = False
+    consequence_of: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON report has it."""
@@ -63,6 +64,7 @@ class Finding:
             "cause": self.cause,
             "owner": self.owner,
             "retry": self.retry,
+            "consequence_of": self.consequence_of,
         }
 
 
@@ -71,7 +73,8 @@ class Report:
     """The findings in the chain's order, and what they amount to.
 
     ``identity``: what STS said of the token, as a mapping with account, arn, user_id, canonical_arn, session_name;
-    None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity.
+    None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity; asked
+    about a principal: the cluster maps it. ``facts``: what was seen, as the other side's report may be joined by.
     """
 
     cluster_name: str
@@ -80,16 +83,19 @@ class Report:
     identity: dict[str, str] | None = None
     cluster: dict[str, Any] | None = None
     confirmed: bool = False
+    facts: dict[str, Any] | None = None
 
     @property
     def root_cause(self) -> str | None:
-        """The id of the first link that is broken: those after it are consequences."""
-        return next((finding.id for finding in self.findings if finding.state == "FAIL"), None)
+        """The id of the first broken link that is no consequence of another: those after it are consequences too."""
+        broken = [finding for finding in self.findings if finding.state == "FAIL"]
+        first = next((finding for finding in broken if finding.consequence_of is None), None)
+        return first.id if first is not None else None
 
     @property
     def verdict(self) -> Verdict:
         """``broken`` at any FAIL; ``healthy`` only when the API server confirmed the identity; else ``unknown``."""
-        if self.root_cause is not None:
+        if any(finding.state == "FAIL" for finding in self.findings):
             return "broken"
         return "healthy" if self.confirmed else "unknown"
 
@@ -109,6 +115,7 @@ class Report:
             "identity": self.identity,
             "cluster": self.cluster,
             "findings": [finding.to_dict() for finding in self.findings],
+            "facts": self.facts,
         }
         return json.dumps(document, indent=2)
 

@@ -312,15 +312,17 @@ class Aws:
                            "this cluster.")  # fmt: skip
         groups = tuple(body.get("kubernetesGroups") or ())
         _check_names(body.get("username"), groups)
-        username = body.get("username") or default_username(arn)
         entry_type = str(body.get("type") or "STANDARD")
+        username = body.get("username") or default_username(arn, entry_type)
         entry = AccessEntry(arn, unique_id, username, groups, entry_type, call.now, call.now)
         cluster.entries[arn] = entry
         return {"accessEntry": _entry(cluster, entry)}
 
 
-def default_username(arn: str) -> str:
-    """The user name that EKS gives an entry without one: a template for roles, the ARN for users."""
+def default_username(arn: str, entry_type: str = "STANDARD") -> str:
+    """The user name that EKS gives an entry without one: a template for roles and for nodes, the ARN for users."""
+    if entry_type != "STANDARD":
+        return "system:node:{{EC2PrivateDNSName}}"
     if ":role/" not in arn:
         return arn
     partition, account, name = arn.split(":")[1], arn.split(":")[4], arn.rsplit("/", 1)[1]

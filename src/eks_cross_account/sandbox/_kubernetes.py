@@ -168,6 +168,7 @@ class ApiServer:
             "get pods/exec": self._get_exec,
             "list events": self._list_events,
             "watch events": self._watch_events,
+            "get configmaps": self._get_config_map,
             "create selfsubjectreviews": self._review_self,
             "create selfsubjectaccessreviews": self._review_access,
         }
@@ -190,10 +191,10 @@ class ApiServer:
             answer = await self._answer(_Call(request, asked, who, now))
         except ApiError as error:
             self._note(request, asked, who, error.code, error.document.get("reason", ""))
-            return _refusal(error)
+            return _dated(_refusal(error), now)
         if not (streamed and answer.prepared):
             self._note(request, asked, who, answer.status, "")
-        return answer
+        return _dated(answer, now)
 
     # --- who, and may he
 
@@ -240,7 +241,7 @@ class ApiServer:
         handler = self._handlers.get(f"{asked.verb} {asked.resource}")
         if handler is not None and (asked.api_group, asked.resource) in _SERVED:
             return await handler(call)
-        known = asked.resource.partition("/")[0] in {"pods", "events"} and not asked.api_group
+        known = asked.resource.partition("/")[0] in {"pods", "events", "configmaps"} and not asked.api_group
         if known:
             raise _status.not_allowed()
         raise _status.page_not_found() if asked.api_group else _status.no_such_resource()
@@ -408,6 +409,14 @@ class ApiServer:
             self._settle(self._now())
         return answer
 
+    async def _get_config_map(self, call: _Call) -> web.Response:
+        """The only one there is: kube-system/aws-auth, while it has data."""
+        asked, data = call.asked, dict(self._cluster.aws_auth)
+        if (asked.namespace, asked.name) != ("kube-system", "aws-auth") or not data:
+            raise _status.not_found("configmaps", asked.name)
+        metadata = {"name": "aws-auth", "namespace": "kube-system"}
+        return _json({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data})
+
     async def _review_self(self, call: _Call) -> web.Response:
         await _body(call.request, _shapes.ANYTHING)
         return _json(
@@ -501,6 +510,7 @@ _SERVED = {
     ("", "pods/log"),
     ("", "pods/exec"),
     ("", "events"),
+    ("", "configmaps"),
     ("authentication.k8s.io", "selfsubjectreviews"),
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
 }
@@ -739,6 +749,12 @@ def _json(document: Mapping[str, Any], status: int = 200) -> web.Response:
     return web.Response(
         status=status, body=json.dumps(document).encode() + b"\n", content_type="application/json", headers=_HEADERS
     )
+
+
+def _dated(answer: web.StreamResponse, now: datetime) -> web.StreamResponse:
+    if not answer.prepared:
+        answer.headers["Date"] = _server.http_date(now)
+    return answer
 
 
 def _refusal(error: ApiError) -> web.Response:

@@ -306,7 +306,7 @@ class Sandbox:
             raise KeyError(f"the sandbox has no cluster {name}")
         return found[0]
 
-    def add_access_entry(
+    def add_access_entry(  # noqa: PLR0913 - what an entry has
         self,
         cluster: EksCluster,
         principal_arn: str,
@@ -314,6 +314,7 @@ class Sandbox:
         username: str | None = None,
         groups: Iterable[str] = (),
         policies: Mapping[str, Iterable[str]] | None = None,
+        entry_type: str = "STANDARD",
     ) -> AccessEntry:
         """An access entry, as CreateAccessEntry makes it but without asking for permission.
 
@@ -325,8 +326,8 @@ class Sandbox:
             if unique_id is None:
                 raise ValueError(f"The specified principalArn is invalid: invalid principal. ({principal_arn})")
             now = self.clock.now()
-            name = username or _aws.default_username(principal_arn)
-            entry = AccessEntry(principal_arn, unique_id, name, tuple(groups), "STANDARD", now, now)
+            name = username or _aws.default_username(principal_arn, entry_type)
+            entry = AccessEntry(principal_arn, unique_id, name, tuple(groups), entry_type, now, now)
             for policy, namespaces in (policies or {}).items():
                 scope = {"type": "namespace" if namespaces else "cluster", "namespaces": list(namespaces)}
                 made = _aws.associated_policy(_aws.policy_arn(policy, cluster.region), scope, now)
@@ -503,7 +504,7 @@ class Sandbox:
             answer = self._aws.answer(service, received, region=region, now=self.clock.now())
         caller = answer.caller.arn if answer.caller else ""
         self._record(operation, received, answer.status, answer.code, caller, answer.access_key_id)
-        headers = {"x-amzn-RequestId": secrets.token_hex(16)}
+        headers = {"x-amzn-RequestId": secrets.token_hex(16), "Date": _server.http_date(self.clock.now())}
         if answer.code and service == "eks":
             headers["x-amzn-ErrorType"] = answer.code
         return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type, headers=headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Coroutine
+    from datetime import datetime
 
     from eks_cross_account.sandbox._faults import Fault, Faults
 
@@ -96,6 +98,11 @@ async def listen(
     site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=context)
     await site.start()
     return int(runner.addresses[0][1])
+
+
+def http_date(moment: datetime) -> str:
+    """For the header Date: the sandbox's clock, which may not be the machine's."""
+    return format_datetime(moment, usegmt=True)
 
 
 async def meet(faults: Faults, fault: Fault, request: web.BaseRequest) -> web.Response | None:

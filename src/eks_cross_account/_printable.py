@@ -1,0 +1,32 @@
+r"""Text from outside as printable ASCII: what would steer a terminal is shown as \x.. instead. Touches nothing."""
+
+from __future__ import annotations
+
+_QUOTED_LENGTH = 60
+_MESSAGE_LENGTH = 300
+
+
+def printable(text: object) -> str:
+    """A value for a message: quoted, cut at 60 characters."""
+    shown = str(text)
+    return ascii(shown if len(shown) <= _QUOTED_LENGTH else shown[: _QUOTED_LENGTH - 3] + "...")
+
+
+def printable_message(text: str) -> str:
+    """A sentence of another program: its first line, cut at 300. AWS quotes canonical requests in those after it."""
+    return _escaped(text.split("\n", 1)[0][:_MESSAGE_LENGTH])
+
+
+def printable_line(text: str) -> str:
+    """All of it, as one line."""
+    return _escaped(text.replace("\n", " "))
+
+
+def printable_page(text: str) -> str:
+    """All of it, line by line."""
+    return "\n".join(map(_escaped, text.splitlines()))
+
+
+def _escaped(text: str) -> str:
+    """Control characters, ANSI sequences, bidi marks, look-alikes: none of them is left."""
+    return "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in text)
