@@ -168,11 +168,14 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         # audit events
         (json.dumps(event(LISTED)), [listed(name="p1")]),
         ("2026-02-03T03:00:00Z " + json.dumps(event(f'pods "p1" is forbidden: {QUOTA}')),
-         [Denial("quota", ARN, "create", "pods", None, "", "data", "p1", None, QUOTA)]),
-        (json.dumps(event()), [replace(CREATED, scope=None)]),
-        (json.dumps({"items": [event(), event(LISTED)]}, indent=1), [replace(CREATED, scope=None), listed(name="p1")]),
-        (json.dumps({"@message": json.dumps(event())}), [replace(CREATED, scope=None)]),
-        (json.dumps(event(annotations={})), [Denial("other", ARN, "create", "pods", None, "", "data", "p1")]),
+         [Denial("quota", ARN, "create", "pods", None, "", "data", "p1", "namespace", QUOTA)]),
+        (json.dumps(event()), [CREATED]),
+        (json.dumps({"items": [event(), event(LISTED)]}, indent=1), [CREATED, listed(name="p1")]),
+        (json.dumps({"@message": json.dumps(event())}), [CREATED]),
+        (json.dumps(event(annotations={})), [Denial("other", ARN, "create", "pods", None, "", "data", "p1", "namespace")]),
+        (json.dumps(event(f'admission webhook "w" denied the request: {DELETED}', objectRef={"resource": "nodes", "name": "n"})),
+         [Denial("webhook", ARN, "create", "nodes", None, "", None, "n", "cluster", f'admission webhook "w" denied the request: {DELETED}'), DELETED_DENIAL]),
+        (json.dumps(event(LISTED)).replace('"v1"', "9" * 5000), [listed(name="p1")]),  # no int in Python
         (json.dumps(event(f'pods "p1" is forbidden: {QUOTA}')).partition(', "reason"')[0], [Denial("quota", resource="pods", api_group="", name="p1", reason=QUOTA)]),
         # AWS
         (f"An error occurred (AccessDenied) when calling the AssumeRole operation: {ASSUME}", [replace(ASSUMED, resource=None)]),
@@ -189,6 +192,7 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
          [Denial("aws", "arn:aws:iam::111111111111:user/b", "iam:GetRole", "role deploy", reason="because no identity-based policy allows the iam:GetRole action")]),
         ('User: arn:aws:iam::111111111111:user/b is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::b/a.pdf"\nwith an explicit deny in an identity-based policy',
          [Denial("aws", "arn:aws:iam::111111111111:user/b", "s3:GetObject", "arn:aws:s3:::b/a.pdf", reason="with an explicit deny in an identity-based policy")]),
+        (f"{ASSUME} with an explicit deny in a service\\ncontrol\n# policy", [replace(ASSUMED, reason="with an explicit deny in a service control policy")]),
         # nothing but that it was a 403
         ("403, message='Forbidden', url=URL('https://h/apis/batch/v1/namespaces/data/jobs/j1/status')",
          [Denial("other", None, None, "jobs", "status", "batch", "data", "j1", "namespace")]),
@@ -493,7 +497,7 @@ def test_a_cut_text_says_nothing_or_what_is_right(
 PIECES = st.sampled_from([
     '"', "'", "\\", "\\\\", "\n", "\\n", " ", ":", "is forbidden:", "User ", 'User "', "cannot ", "get ", "resource ", "403",
     "user ", "(groups=[", "]) is attempting to grant RBAC permissions not currently held:", "{A}", "admission webhook ",
-    "denied the request", "User: arn:", " is not authorized to perform:", "a:b", " on resource: ", " because no ", "pods",
+    "denied the request", "User: arn:", " is not authorized to perform:", "a:b", " on resource: ", " because no ", "identity-based", "policy", " allows the ", "action", " with an explicit deny in ", "a", "pods",
     '{"kind":"Event","apiVersion":"audit.k8s.io/v1",', '"auditID":', "{", "}", "[", "]", "Traceback (most recent call last):",
     "\\u", "\\ud83d", "\\xff", "\\U00110000", "\ud800", "\x00", "'url=URL('", "https://h/api/v1/", "RBAC: ",
 ])  # fmt: skip

@@ -116,6 +116,7 @@ def _lax(words: str) -> str:
     return _GAP.join(_BREAK.join(map(re.escape, word)) for word in words.split())
 
 
+@cache
 def _words(pattern: str) -> re.Pattern[str]:
     """A pattern in which `words` may be broken, ~ is a gap between words, and % an opening quote."""
     lax = re.sub(r"`([^`]+)`", lambda found: _lax(found[1]), pattern)
@@ -590,15 +591,13 @@ def _starts_here(rest: str) -> bool:
 
 def _aws_reason(found: re.Match[str]) -> str:
     """As AWS writes it, without line breaks."""
-    said = "".join((found["no"] or found["deny"]).split())
-    policy = next(policy for policy in _POLICIES if policy.replace(" ", "") == said.translate(_NO_BLANK))
+    said = found["no"] or found["deny"]
+    policy = next(policy for policy in _POLICIES if _words(f"`{policy}`").fullmatch(said))
     if found["no"]:
         return f"because no {policy} allows the {found['allows']} action"
+    article = "".join(filter(str.isalpha, found["article"]))
     by = f": {found['by'].rstrip('.')}" if found["by"] else ""
-    return f"with an explicit deny in {_joined(found['article'])} {policy}{by}"
-
-
-_NO_BLANK = dict.fromkeys(map(ord, _BLANK + "\\"))
+    return f"with an explicit deny in {article} {policy}{by}"
 
 
 # --- audit events
@@ -609,7 +608,7 @@ _EVENT = re.compile(r'\{\s*+"kind"\s*+:\s*+"Event"\s*+,\s*+"apiVersion"\s*+:\s*+
 def _events(text: str) -> list[tuple[int, Denial]]:
     """What audit events deny, with what they know of the request: whose it was, and what it was about."""
     found: list[tuple[int, Denial]] = []
-    decoder, done = json.JSONDecoder(), 0
+    decoder, done = json.JSONDecoder(parse_int=float), 0  # an int of many digits is an error in Python
     try:
         for start in _EVENT.finditer(text):
             if start.start() >= done:
@@ -621,8 +620,8 @@ def _events(text: str) -> list[tuple[int, Denial]]:
                     found.extend((start.start(), denial) for denial in _of_event(event))
         if not found and "auditID" in text and text.lstrip()[:1] in {"{", "["}:
             found.extend((0, denial) for event in _documents(decoder, text) for denial in _of_event(event))
-    except RecursionError:
-        return []
+    except RecursionError:  # nested as no event is
+        return found
     return found
 
 
@@ -660,14 +659,16 @@ def _of_event(event: dict[str, Any]) -> Iterator[Denial]:
         namespace = said(asked, "namespace") or None
         known |= {name: said(asked, name) or None for name in ("resource", "subresource", "name")}
         known |= {"namespace": namespace, "api_group": said(asked, "apiGroup") or ""}
+        known["scope"] = "namespace" if namespace else "cluster"
     known["reason"] = said(notes, "authorization.k8s.io/reason") or None
     message = json.dumps(said(status, "message") or "")  # in a string, so that its end is seen
     denials = [denial for _, denial in _Reader(message).denials()]
     if not denials and status.get("code") == _FORBIDDEN:
         forbidden = notes.get("authorization.k8s.io/decision") == "forbid"
         denials = [_judged(Denial("other", **known)) if forbidden and asked else Denial("other", **known)]
-    for denial in denials:
+    for denial in denials[:1]:  # those in it may be about other requests
         yield replace(denial, **{name: value for name, value in known.items() if getattr(denial, name) is None})
+    yield from denials[1:]
 
 
 _FORBIDDEN = 403
