@@ -226,6 +226,7 @@ def test_a_text_says(text: str, denials: list[Denial]) -> None:
         "It is forbidden: ask the operator.",
         "Smoking is forbidden: see the rules.",
         'Access to "x" is forbidden: see the rules.',
+        'The use of cookies "x" is forbidden: see the rules.',
         'User "bob" cannot log in',
         'User "bob" cannot list his friends in the park',
         "User admin logged in; forbidden: nothing",

@@ -586,7 +586,8 @@ def _breaks_a_word(rest: str) -> bool:
 
 def _starts_here(rest: str) -> bool:
     """Whether a sentence may start behind this: at the start of a line, or behind a colon, a bracket or a quote."""
-    return not rest.strip(" \t") or rest.rstrip(" \t")[-1] in "\n:\"'[({"
+    line = rest.rpartition("\n")[2].rstrip(" \t")
+    return not line.strip(_BLANK) or line[-1] in ":\"'[({"
 
 
 def _aws_reason(found: re.Match[str]) -> str:
