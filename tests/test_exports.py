@@ -9,13 +9,12 @@ import eks_cross_account
 
 PUBLIC = [
     "AssumeRoleError", "CallerIdentity", "Cluster", "ClusterError", "CredentialSource", "CredentialsError",
-    "CredentialsUnavailableError", "DecodedToken", "EksToken", "EksTokenError", "ExpiredTokenError", "Finding",
-    "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report", "RoleHop",
-    "StsUnavailableError", "TokenProvider", "TokenRejectedError",
-    "UnknownRegionError", "Violation",
-    "__version__", "api_client", "assume_roles", "async_api_client",
-    "canonicalize", "connect", "decode_token", "describe_cluster", "diagnose", "encode_token", "get_token", "presign",
-    "strip_path", "token_signed_by", "verify_token", "violations",
+    "CredentialsUnavailableError", "DecodedToken", "Denial", "EksToken", "EksTokenError", "ExpiredTokenError",
+    "Finding", "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report",
+    "RoleHop", "StsUnavailableError", "TokenProvider", "TokenRejectedError", "UnknownRegionError", "Violation",
+    "__version__", "api_client", "assume_roles", "async_api_client", "canonicalize", "connect", "decode_token",
+    "describe_cluster", "diagnose", "encode_token", "explain_forbidden", "get_token", "presign", "strip_path",
+    "token_signed_by", "verify_token", "violations",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eks_cross_account.cluster import Cluster, describe_cluster
     from eks_cross_account.credentials import CredentialSource, FrozenCredentials, RoleHop, assume_roles
     from eks_cross_account.diagnosis import Finding, Report, diagnose
+    from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
     from eks_cross_account.errors import (
         AssumeRoleError,
         ClusterError,
@@ -51,6 +52,7 @@ _HOME = {
     "CredentialsError": "errors",
     "CredentialsUnavailableError": "errors",
     "DecodedToken": "token",
+    "Denial": "diagnosis.forbidden",
     "EksToken": "token",
     "EksTokenError": "errors",
     "ExpiredTokenError": "errors",
@@ -75,6 +77,7 @@ _HOME = {
     "describe_cluster": "cluster",
     "diagnose": "diagnosis",
     "encode_token": "token",
+    "explain_forbidden": "diagnosis.forbidden",
     "get_token": "provider",
     "presign": "token",
     "strip_path": "identity",
@@ -92,6 +95,7 @@ __all__ = [
     "CredentialsError",
     "CredentialsUnavailableError",
     "DecodedToken",
+    "Denial",
     "EksToken",
     "EksTokenError",
     "ExpiredTokenError",
@@ -117,6 +121,7 @@ __all__ = [
     "describe_cluster",
     "diagnose",
     "encode_token",
+    "explain_forbidden",
     "get_token",
     "presign",
     "strip_path",

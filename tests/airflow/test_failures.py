@@ -16,6 +16,7 @@ from eks_cross_account.airflow import _failures
 from eks_cross_account.airflow._connections import ConnectionMissingError
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, denial_of, failure_of, named_failures
 from eks_cross_account.airflow._target import Target
+from eks_cross_account.diagnosis import Denial
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
@@ -211,9 +212,7 @@ def test_a_pod_that_was_left_is_in_the_first_line() -> None:
 
 @pytest.mark.parametrize("text", [DENIED, STATUS, STATUS.replace("\\", "\\\\"), f"b'{STATUS}'"])
 def test_a_denial_is_read_however_often_it_was_quoted(text: str) -> None:
-    denial = denial_of(text)
-
-    assert (denial.user, denial.verb, denial.resource, denial.namespace) == (USER, "get", "pods/log", "data")
+    assert denial_of(text) == Denial("rbac", USER, "get", "pods", "log", "", "data", "report-1", "namespace")
 
 
 def test_what_the_triggerer_named_keeps_its_name_and_ends_the_retries() -> None:

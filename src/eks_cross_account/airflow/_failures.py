@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eks_cross_account.airflow._target import Target
+    from eks_cross_account.diagnosis import Denial
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,10 +49,6 @@ _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _BUDGET = 10.0  # seconds for the page
 _STEP = 3.0  # seconds for one question
 _QUIET = 600.0  # seconds in which the same page is not printed again
-_DENIAL = re.compile(
-    r'User \\*"(?P<user>[^"\\]*)\\*" cannot (?P<verb>[a-z]+) resource \\*"(?P<resource>[a-z0-9./-]+)\\*" '
-    r'in API group \\*"(?P<group>[a-z0-9.]*)\\*"(?: in the namespace \\*"(?P<namespace>[a-z0-9.-]*)\\*")?'
-)
 _CLIENTS_STATUS = re.compile(r"(?:^|ApiException: |Handshake status )\(?(40[13])\b", re.MULTILINE)
 _OUR_LINE = re.compile(r"\[eks:[a-z-]+\] [^\n]*")
 _MISTAKES = {"arguments", "connection-missing", "region-unknown", "unknown-trigger"}
@@ -60,21 +57,6 @@ _UNREACHABLE = {"MaxRetryError", "NewConnectionError", "ConnectTimeoutError", "R
                 "ClientConnectorError", "ClientConnectorDNSError", "ServerTimeoutError", "ConnectionTimeoutError",
                 "ServerDisconnectedError"}  # fmt: skip
 _TLS = {"SSLError", "SSLCertVerificationError", "ClientConnectorCertificateError", "ClientConnectorSSLError"}
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """What the API server's 403 said that was not allowed; the parts it did not say are empty."""
-
-    user: str = ""
-    verb: str = ""
-    resource: str = ""
-    group: str = ""
-    namespace: str = ""
-
-    def __str__(self) -> str:
-        where = f" in namespace {self.namespace}" if self.namespace else ""
-        return f'"{self.verb} {self.resource}"{where}' if self.verb else "what this task asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +160,18 @@ def http_status(error: BaseException) -> int | None:
     return None
 
 
-def denial_of(text: str) -> Denial:
-    """What a 403's text says that was denied."""
-    found = _DENIAL.search(text)
-    return Denial(**{name: value or "" for name, value in found.groupdict().items()}) if found else Denial()
+def denial_of(text: str) -> Denial | None:
+    """What a 403's text says that was denied: the deepest cause that a right would have prevented."""
+    from eks_cross_account.diagnosis import explain_forbidden  # noqa: PLC0415 - only where there is a 403 to read
+
+    return next((denial for denial in reversed(explain_forbidden(text)) if denial.verb and denial.resource), None)
+
+
+def _asked(denial: Denial | None) -> str:
+    if denial is None:
+        return "what this task asked for"
+    what = f'"{denial.verb} {"/".join(filter(None, (denial.resource, denial.subresource)))}"'
+    return f"{what} in namespace {denial.namespace}" if denial.namespace else what
 
 
 def _text(error: BaseException) -> str:
@@ -247,10 +237,10 @@ def _cluster(error: ClusterError, access: Access | None) -> Failure:
 
 def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None) -> Failure:
     denial = denial_of(text)
-    who = denial.user or _last_role(access)
+    who = (denial and denial.user) or _last_role(access)
     owner = _account(_last_role(access))
     mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: a Role and a RoleBinding"
-    line = f"{who} may not {denial} on cluster {target_of().cluster_name} (403).{mends}"
+    line = f"{who} may not {_asked(denial)} on cluster {target_of().cluster_name} (403).{mends}"
     return Failure("forbidden", line, retry=False, denial=denial)
 
 
@@ -416,17 +406,16 @@ def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[F
     groups = ", ".join(map(str, user.get("groups") or [])) or "none"
     seen = f"sees user {user.get('username')!r}, groups {groups}"
     yield Finding("api-server", "PASS", "api-server", "API server", seen)
-    if failure.denial is not None and failure.denial.verb:
+    if failure.denial is not None and failure.denial.kind != "non-resource":
         yield from _access_finding(failure.denial, access, end)
 
 
 def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Finding]:
-    resource, _, subresource = denial.resource.partition("/")
     attributes = {
         "verb": denial.verb,
-        "resource": resource,
-        "subresource": subresource,
-        "group": denial.group,
+        "resource": denial.resource,
+        "subresource": denial.subresource,
+        "group": denial.api_group,
         "namespace": denial.namespace,
     }
     spec = {"spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}}}
@@ -436,10 +425,12 @@ def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Find
         return
     status = review.get("status") or {}
     if status.get("allowed"):
-        yield Finding("permission", "WARN", "api-server", "permission", f"{denial} is allowed now: tried too early")
+        yield Finding(
+            "permission", "WARN", "api-server", "permission", f"{_asked(denial)} is allowed now: tried too early"
+        )
         return
     why = f" ({status.get('reason')})" if status.get("reason") else ""
-    yield Finding("not-allowed", "FAIL", "api-server", "permission", f"{denial} is not allowed{why}")
+    yield Finding("not-allowed", "FAIL", "api-server", "permission", f"{_asked(denial)} is not allowed{why}")
 
 
 def _ask(access: Access, kind: str, body: dict[str, Any], end: float) -> dict[str, Any] | str:
@@ -458,7 +449,6 @@ def _left(end: float) -> float:
 
 
 __all__ = [
-    "Denial",
     "EksFailure",
     "EksMistake",
     "Failure",

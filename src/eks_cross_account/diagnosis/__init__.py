@@ -1,14 +1,43 @@
 """Finds the broken link between AWS credentials and a Kubernetes user, and says how to mend it.
 
-``diagnose`` runs probes (``evidence``), judges what they saw (``checks``) and reports it (``report``). Only the probes
-touch anything.
+``diagnose`` runs probes (``evidence``), judges what they saw (``checks``) and reports it (``report``); only the probes
+touch anything. ``explain_forbidden`` reads a 403 out of a text.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from eks_cross_account.diagnosis._budget import TIMEOUT
 from eks_cross_account.diagnosis._diagnose import diagnose
+from eks_cross_account.diagnosis._owner import ask_owner
 from eks_cross_account.diagnosis.evidence import Evidence
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 
-__all__ = ["TIMEOUT", "Evidence", "Finding", "Remedy", "Report", "diagnose"]
+if TYPE_CHECKING:
+    from eks_cross_account.diagnosis._explain import Explanation, explain
+    from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+
+__all__ = [
+    "TIMEOUT",
+    "Denial",
+    "Evidence",
+    "Explanation",
+    "Finding",
+    "Remedy",
+    "Report",
+    "ask_owner",
+    "diagnose",
+    "explain",
+    "explain_forbidden",
+]
+_LAZY = {"Denial": "forbidden", "explain_forbidden": "forbidden", "Explanation": "_explain", "explain": "_explain"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: one of the four above
+    """Their patterns take a tenth of a second to compile, which is only paid where there is a paste to read."""
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
