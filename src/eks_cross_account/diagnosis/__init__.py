@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from eks_cross_account.diagnosis._diagnose import diagnose
 from eks_cross_account.diagnosis.evidence import Evidence
+from eks_cross_account.diagnosis.explain import Explanation, explain
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 
-__all__ = ["Evidence", "Finding", "Remedy", "Report", "diagnose"]
+__all__ = ["Evidence", "Explanation", "Finding", "Remedy", "Report", "diagnose", "explain"]
