@@ -145,7 +145,7 @@ def test_decode_judges_a_token_by_its_own_partition_unless_told_the_clusters(run
         ["decode", "/"],
         ["decode"],
         ["decode", "--region", ""],
-        ["explain"],
+        ["explane"],
     ],
     ids=" ".join,
 )
@@ -547,3 +547,39 @@ def test_an_airflow_connection_and_a_profile_are_two_places(run: Any) -> None:
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "eks-token-check: --profile and --airflow-conn-id are two places for credentials: give one\n"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "code", "told"),
+    [
+        ("error: You must be logged in to the server (Unauthorized)", 0, "[unauthorized] the API server answered 401"),
+        ("all is well", 3, "nothing in it is known here"),
+        ("", 3, "nothing in it is known here"),
+    ],
+)
+def test_explain_tells_what_a_paste_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pasted: str, code: int, told: str
+) -> None:
+    file = tmp_path / "paste"
+    file.write_text(pasted)
+
+    assert main(["explain", str(file)]) == code
+    assert told in capsys.readouterr().out
+
+
+def test_explain_answers_in_json_with_a_denials_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "paste"
+    file.write_text('pods is forbidden: User "u" cannot list resource "pods" in API group "" in the namespace "n"')
+
+    assert main(["explain", "--output", "json", str(file)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["command"]) == ("eks-token-check/1", "explain")
+    assert {"id": "forbidden", "user": "u", "verb": "list", "namespace": "n"}.items() <= document["items"][0].items()
+
+
+def test_explain_takes_ten_megabytes_and_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "paste"
+    file.write_bytes(b"x" * 10_000_001)
+
+    assert main(["explain", str(file)]) == 2
+    assert "more than 10 MB" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``check``, ``decode`` and ``verify``: gather, judge, render."""
+"""``check``, ``decode``, ``verify`` and ``explain``: gather, judge, render."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
 from eks_cross_account._printable import printable
-from eks_cross_account.cli._main import FAILED, OK, UsageError, role_hops
+from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
 from eks_cross_account.errors import InvalidArnError, MalformedTokenError, UnknownRegionError
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = "eks-token-check/1"
 _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
+_PASTE_LIMIT = 10_000_000  # bytes, a few seconds of work
 
 
 def check(options: argparse.Namespace) -> int:
@@ -101,16 +102,35 @@ def verify(options: argparse.Namespace) -> int:
     return OK
 
 
+def explain(options: argparse.Namespace) -> int:
+    """What a paste says."""
+    from eks_cross_account.diagnosis import explain as judged  # noqa: PLC0415 - heavier than `decode` needs
+
+    raw = _read(options.file, _PASTE_LIMIT + 1)
+    if len(raw) > _PASTE_LIMIT:
+        raise UsageError(f"more than {_PASTE_LIMIT // 1_000_000} MB: cut the text to what stands around the error")
+    items = judged(raw.decode("utf-8", "replace"), now=datetime.now(UTC))
+    if options.output == "json":
+        _print_json("explain", items=[item.to_dict() for item in items])
+    else:
+        sys.stdout.write("".join(item.to_text() for item in items) or "nothing in it is known here\n")
+    return OK if items else UNKNOWN
+
+
+def _read(file: str, limit: int) -> bytes:
+    """A file's, or stdin's, first bytes."""
+    if file == "-":
+        return sys.stdin.buffer.read(limit)
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(limit)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+
+
 def _read_token(file: str) -> str:
     """The token in a file or on stdin: one line, or the ExecCredential that a plugin printed."""
-    if file == "-":
-        raw = sys.stdin.buffer.read(_INPUT_LIMIT)
-    else:
-        try:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(_INPUT_LIMIT)
-        except OSError as error:
-            raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+    raw = _read(file, _INPUT_LIMIT)
     text = raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
     if not text:
         raise UsageError("there is no token: give it on stdin, or name a file (tokens are never arguments)")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
-_COMMANDS = ("check", "decode", "verify", "token", "sandbox")
+_COMMANDS = ("check", "decode", "verify", "explain", "token", "sandbox")
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
 
 
@@ -81,7 +81,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         return _sandbox.sandbox
     from eks_cross_account.cli import _judge  # noqa: PLC0415 - see above
 
-    return {"check": _judge.check, "decode": _judge.decode, "verify": _judge.verify}[name]
+    commands = {"check": _judge.check, "decode": _judge.decode, "verify": _judge.verify, "explain": _judge.explain}
+    return commands[name]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -131,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_token(verify)
     _add_cluster(verify, required=True)
     _add_output(verify)
+
+    explain = _add(commands, "explain", "what a pasted error, log or audit event says: what it is, whose, what to do")
+    explain.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the text, or '-' for stdin (the default)"
+    )
+    _add_output(explain)
 
     token = _add(commands, "token", "an ExecCredential for kubectl, as `aws eks get-token` prints one")
     _add_cluster(token, required=True)

@@ -137,21 +137,21 @@ def _because(report: Report) -> str:
 
 def _lines(finding: Finding) -> list[str]:
     if finding.state in {"PASS", "SKIP"}:
-        return _wrapped(f"{finding.title}: {finding.summary}", finding.state)
-    lines = _wrapped(f"[{finding.id}] {finding.summary}", finding.state)
+        return wrapped(f"{finding.title}: {finding.summary}", finding.state)
+    lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
     for name, value in finding.evidence:
-        lines += _wrapped(f"{name}: {value}")
+        lines += wrapped(f"{name}: {value}")
     if finding.remedy is not None:
         whose = f" (account {finding.owner})" if finding.owner else ""
-        lines += _wrapped(f"fix{whose}: {finding.remedy.text}")
+        lines += wrapped(f"fix{whose}: {finding.remedy.text}")
         pasted = (finding.remedy.yaml or "", *finding.remedy.commands)
         lines += [f"{'':{_INDENT}}{line}" for text in pasted for line in text.splitlines()]
     if finding.state == "FAIL":
-        lines += _wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
+        lines += wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
     return lines
 
 
-def _wrapped(text: str, label: str = "") -> list[str]:
+def wrapped(text: str, label: str = "") -> list[str]:
     """The text as lines of the page, the label at the margin of the first; what looks like JSON stays as it is."""
     blank = " " * _INDENT
     lines = [

@@ -1,0 +1,186 @@
+"""Pastes, and what they are said to be: each thing by a case that fires it, and neighbours that do not."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokens import CANARIES, NOW, token
+
+from eks_cross_account.diagnosis import explain
+
+if TYPE_CHECKING:
+    from eks_cross_account.diagnosis import Explanation
+
+ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
+LINE = 'time="2026-11-25T06:11:20Z" level=warning msg="access denied" arn="{}" client="127.0.0.1:1" error="{}"'
+WORKER = "arn:aws:sts::222222222222:assumed-role/r/s"
+
+
+def said(text: str) -> list[tuple[str, str | None]]:
+    return [(item.id, item.cause) for item in explain(text, now=NOW)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (LINE.format(ROLE, "identity is not mapped"), ("not-mapped", "U15")),
+        (LINE.format("", "input token was not properly formatted: token is too large"), ("token-too-large", "U5")),
+        ('error="input token was not properly formatted: token is missing expected \\"k8s-aws-v1.\\" prefix"',
+         ("token-polluted", "U3")),
+        ('error="… illegal base64 data at input byte 60"', ("token-encoding", "U4")),
+        ('unexpected hostname \\"sts.local\\" in pre-signed URL', ("token-host", "U6")),
+        ('non-whitelisted query parameter \\"x\\"', ("token-parameters", "U8")),
+        ("invalid X-Amz-Expires parameter in pre-signed URL: 0", ("token-expires", "U7")),
+        ("X-Amz-Date parameter is expired (15 minute expiration) 2026", ("token-expired", "U9")),
+        ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: SignatureDoesNotMatch",
+         ("signature-mismatch", "U10")),
+        ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: ExpiredToken",
+         ("session-ended", "U11")),
+        ("sts getCallerIdentity was throttled: x", ("sts-throttled", "U23")),
+        ("renderTemplates error: SessionName did not contain an instance id", ("not-mapped", "U21")),
+        ("mapper DynamicFile Map error: ARN does not match User ID", ("not-mapped", "U17")),
+        ("error: You must be logged in to the server (Unauthorized)", ("unauthorized", None)),
+        ("error: the server has asked for the client to provide credentials", ("unauthorized", None)),
+        ("kubernetes.client.exceptions.ApiException: (401)\nReason: Unauthorized", ("unauthorized", None)),
+        ('{"kind":"Event","user":{},"verb":"list","responseStatus":{"code":401}}', ("unauthorized", None)),
+        ("(ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found for name: x.",
+         ("wrong-cluster", "N2")),
+        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", ("credentials-missing", None)),
+        ("An error occurred (ExpiredToken) when calling the AssumeRole operation: x", ("session-ended", "U11")),
+        ("Unable to connect to the server: getting credentials: exec: executable aws not found",
+         ("plugin-failed", "U2")),
+        ("sh: 5: source: not found", ("plugin-failed", "U2")),
+        ("exec plugin is configured to use API version v1, plugin returned version v1beta1", ("plugin-version", "U26")),
+        ("dial tcp 10.0.0.1:443: i/o timeout", ("unreachable", "N1")),
+        ("x509: certificate signed by unknown authority", ("wrong-certificate-authority", "N3")),
+        ("OSError: Tunnel connection failed: 403 Forbidden-by-proxy", ("not-kubernetes", "N4")),
+        ("The conn_id `cluster_connection` isn't defined", ("connection-missing", None)),
+        ("The specified principalArn is invalid: invalid principal.", ("entry-refused", "U18")),
+        (f'pods is forbidden: User "{WORKER}" cannot list resource "pods" in API group "" in the namespace "data"',
+         ("forbidden", None)),
+        ('pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" at the cluster scope',
+         ("anonymous", "F1")),
+        ('pods "p" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
+         ("admission-denied", "F13")),
+        ("[eks:unreachable] No TCP connection to https://x", ("unreachable", None)),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_a_paste_is_known_by_its_words(text: str, found: tuple[str, str | None]) -> None:
+    assert said(text) == [found]
+    assert all(item.remedy.text for item in explain(text, now=NOW))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "GET /pods 200", "the request was forbidden by nobody", "status 401 days", "ExpiredTokens galore",
+     '{"kind":"Event","user":{"username":"x"},"responseStatus":{"code":200}}', "k8s-aws-v1.", "k8s-aws-v1." + "A" * 40],
+)  # fmt: skip
+def test_what_is_not_known_is_not_explained(text: str) -> None:
+    assert said(text) == []
+
+
+def test_a_live_token_is_announced_and_not_echoed() -> None:
+    pasted = f"Authorization: Bearer {token()}\nerror: You must be logged in to the server (Unauthorized)"
+
+    found = explain(pasted, now=NOW)
+
+    assert [item.id for item in found] == ["live-token"]
+    assert "valid until 2026-02-03 04:20:06 UTC" in found[0].summary
+    _holds_no_secret(found)
+
+
+def test_a_token_that_is_over_says_so() -> None:
+    assert said(f"token: {token()}") != []
+    late = explain(f"token: {token()}", now=NOW + timedelta(hours=1))
+
+    assert [(item.id, item.cause) for item in late] == [("expired-token", "U9")]
+    _holds_no_secret(late)
+
+
+def _holds_no_secret(found: tuple[Explanation, ...]) -> None:
+    shown = f"{found} {json.dumps([item.to_dict() for item in found])}"
+    assert not any(canary in shown for canary in (*CANARIES, token()[:60]))
+
+
+def test_whose_it_is_and_what_to_do_are_told_of_a_denial() -> None:
+    found = explain(
+        f'pods "p1" is forbidden: User "{WORKER}" cannot get resource "pods/log" in API group "" '
+        'in the namespace "data"',
+        now=NOW,
+    )
+
+    assert found[0].identity == WORKER
+    assert found[0].summary == f'user {WORKER} may not get pods/log "p1" in namespace data'
+    fields = found[0].to_dict()
+    assert (fields["kind"], fields["verb"], fields["subresource"]) == ("rbac", "get", "log")
+
+
+@pytest.mark.parametrize(
+    ("because", "whose"),
+    [
+        ("because no identity-based policy allows the sts:AssumeRole action", "own account"),
+        ("because no resource-based policy allows the sts:AssumeRole action", "trust policy"),
+        ("with an explicit deny in a service control policy", "organization"),
+        ("because no permissions boundary allows the sts:AssumeRole action", "boundary"),
+        ("because no session policy allows the sts:AssumeRole action", "session"),
+        ("with an explicit deny in a VPC endpoint policy", "VPC endpoint"),
+    ],
+)
+def test_awss_own_words_decide_who_mends_a_refused_hop(because: str, whose: str) -> None:
+    text = (
+        "An error occurred (AccessDenied) when calling the AssumeRole operation: User: "
+        f"arn:aws:sts::111111111111:assumed-role/mwaa-exec/s is not authorized to perform: sts:AssumeRole on resource: "
+        f"{ROLE} {because}"
+    )
+
+    found = explain(text, now=NOW)
+
+    assert [(item.id, item.cause) for item in found] == [("assume-role-denied", "F14")]
+    assert whose in found[0].remedy.text
+
+
+def test_several_things_in_one_paste_are_told_each_once_and_the_bare_401_not() -> None:
+    text = "\n".join(
+        [
+            "sh: 5: source: not found",
+            "kubernetes.client.exceptions.ApiException: (401)\nReason: Unauthorized",
+            "sh: 5: source: not found",
+            LINE.format(ROLE, "identity is not mapped"),
+        ]
+    )
+
+    assert said(text) == [("not-mapped", "U15"), ("plugin-failed", "U2")]
+
+
+@given(
+    st.text(max_size=400),
+    st.sampled_from(['is forbidden: User "', 'msg="access denied"', "[eks:x] ", "k8s-aws-v1.", "401"]),
+)
+def test_no_text_makes_it_raise_or_print_what_steers_a_terminal(text: str, around: str) -> None:
+    for item in explain(f"{text}{around}{text}\n", now=NOW):
+        assert (item.summary + item.remedy.text).isprintable()
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        'msg="access denied" ',
+        '"user":{} ',
+        "k8s-aws-v1.AAAA",
+        "(401) ",
+        'User "',
+        "error from AWS ",
+        '\\"',
+        "exec: ",
+        "x",
+    ],
+)
+def test_megabytes_of_what_looks_like_it_come_to_an_end(unit: str) -> None:
+    size = 10_000_000 if unit == "x" else 1_000_000
+    assert len(explain(unit * (size // len(unit)), now=NOW)) <= 20
