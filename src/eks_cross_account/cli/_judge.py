@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import argparse
 
     from eks_cross_account.diagnosis import Report
+    from eks_cross_account.diagnosis._compare import Change
 
 _SCHEMA = "eks-token-check/1"
 _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
@@ -27,12 +28,51 @@ _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
 
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
+    earlier = _earlier(options.compare)  # read first: it may be no report
     try:
         report = _report(options)
     except UnknownRegionError as error:  # none given and none configured
         raise UsageError(str(error)) from None
-    sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
+    sys.stdout.write(_rendered(report, options, earlier))
     return report.exit_code
+
+
+def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, Any] | None) -> str:
+    if options.ask_owner:
+        from eks_cross_account.diagnosis import ask_owner  # noqa: PLC0415 - as in _report
+
+        return ask_owner(report)
+    if options.output == "html":
+        return report.to_html()
+    document = json.loads(report.to_json())
+    changed = None if earlier is None else _changes(earlier, document)
+    if options.output == "json":
+        told = {} if changed is None else {"changes": [asdict(change) for change in changed]}
+        return json.dumps({**document, **told}, indent=2) + "\n"
+    text = report.to_text(options.remedy)
+    if changed is None:
+        return text
+    lines = [f"  {change.what}: {change.before} -> {change.after}" for change in changed]
+    return (
+        text + "\n".join(["", f"changed since {options.compare}:", *(lines or ["  nothing that is looked at"])]) + "\n"
+    )
+
+
+def _earlier(file: str | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - only where it is asked
+
+    try:
+        return _compare.read_report(_read(file, _compare.MAX_BYTES + 1))
+    except _compare.UnreadableReportError as error:
+        raise UsageError(f"--compare {printable(file)}: {error}") from None
+
+
+def _changes(earlier: dict[str, Any], document: dict[str, Any]) -> tuple[Change, ...]:
+    from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - as above
+
+    return _compare.changes(earlier, document)
 
 
 def _report(options: argparse.Namespace) -> Report:
@@ -82,16 +122,20 @@ def verify(options: argparse.Namespace) -> int:
     return OK
 
 
+def _read(file: str, limit: int) -> bytes:
+    """A file's, or stdin's, first bytes."""
+    if file == "-":
+        return sys.stdin.buffer.read(limit)
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(limit)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+
+
 def _read_token(file: str) -> str:
     """The token in a file or on stdin: one line, or the ExecCredential that a plugin printed."""
-    if file == "-":
-        raw = sys.stdin.buffer.read(_INPUT_LIMIT)
-    else:
-        try:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(_INPUT_LIMIT)
-        except OSError as error:
-            raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+    raw = _read(file, _INPUT_LIMIT)
     text = raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
     if not text:
         raise UsageError("there is no token: give it on stdin, or name a file (tokens are never arguments)")

@@ -106,7 +106,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--airflow-conn-id", metavar="ID", help="the credentials of this Airflow connection, as a task would have them"
     )
-    _add_output(check)
+    check.add_argument("--output", choices=("text", "json", "html"), default="text")
+    check.add_argument(
+        "--remedy",
+        choices=("cli", "hcl", "yaml"),
+        default="cli",
+        help="the form of the fixes in text: aws-cli, Terraform, YAML",
+    )
+    check.add_argument(
+        "--ask-owner", action="store_true", help="print only the text to forward to the owner of the other account"
+    )
+    check.add_argument("--compare", metavar="FILE", help="an earlier --output json of check: what has changed since")
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
     _add_token(decode)

@@ -7,7 +7,8 @@ touch anything.
 from __future__ import annotations
 
 from eks_cross_account.diagnosis._diagnose import diagnose
+from eks_cross_account.diagnosis._owner import ask_owner
 from eks_cross_account.diagnosis.evidence import Evidence
 from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 
-__all__ = ["Evidence", "Finding", "Remedy", "Report", "diagnose"]
+__all__ = ["Evidence", "Finding", "Remedy", "Report", "ask_owner", "diagnose"]

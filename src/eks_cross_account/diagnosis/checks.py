@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from eks_cross_account.diagnosis import _api_server, remedies
-from eks_cross_account.diagnosis.report import Finding, Remedy, Report
+from eks_cross_account.diagnosis.report import Chain, Finding, Remedy, Report
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
@@ -55,6 +55,20 @@ def judge(evidence: Evidence) -> Report:
         identity=identity_dict(evidence.identity) if evidence.identity else None,
         cluster=_cluster_dict(evidence),
         confirmed=any(finding.id == _api_server.CONFIRMED for finding in found),
+        chain=_chain(evidence),
+    )
+
+
+def _chain(evidence: Evidence) -> Chain:
+    """Who acted. One session of the last role, or of the caller, asks DescribeCluster and signs the token."""
+    hops = tuple((hop.role_arn, hop.problem is None) for hop in evidence.hops)
+    last = evidence.hops[-1].role_arn if evidence.hops else evidence.caller.arn if evidence.caller else None
+    asked = evidence.cluster is not None or evidence.cluster_problem is not None
+    return Chain(
+        caller=evidence.caller.arn if evidence.caller else None,
+        hops=hops,
+        described_as=last if asked else None,
+        token_of=evidence.identity.arn if evidence.identity else None,
     )
 
 
@@ -112,11 +126,9 @@ def _refused_hop(evidence: Evidence, hop: HopEvidence, problem: EksTokenError) -
     if problem.code != "AccessDenied":
         return _odd_refusal(problem, place, hop, seen)
     summary = f"{caller} may not assume {hop.role_arn} ({place})"
-    if "identity-based policy" in problem.aws_message:
-        remedy, owner = remedies.identity_policy_remedy(caller, hop.role_arn), _account(caller)
-    else:
-        remedy = remedies.trust_policy_remedy(caller, hop.role_arn, external_id_sent=hop.external_id_sent)
-        owner = _account(hop.role_arn)
+    remedy, owner = remedies.refused_hop_remedy(
+        problem.aws_message, caller, hop.role_arn, external_id_sent=hop.external_id_sent
+    )
     return Finding("assume-role-denied", "FAIL", "aws", place, summary, seen, remedy, cause="F14", owner=owner)
 
 
