@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
     from eks_cross_account.diagnosis import Report
+    from eks_cross_account.diagnosis._compare import Change
 
 _SCHEMA = "eks-token-check/1"
 _INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
@@ -30,6 +31,7 @@ _PASTE_LIMIT = 10_000_000  # bytes, a few seconds of work
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
     other_side = None if options.evidence is None else _read_evidence(options.evidence)
+    earlier = _earlier(options.compare)  # read first: it may be no report
     try:
         report = _report(options, other_side)
     except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
@@ -38,8 +40,46 @@ def check(options: argparse.Namespace) -> int:
         if options.evidence is None:
             raise
         raise UsageError(f"--evidence {printable(options.evidence)}: {error}") from None
-    sys.stdout.write(report.to_json() + "\n" if options.output == "json" else report.to_text())
+    sys.stdout.write(_rendered(report, options, earlier))
     return report.exit_code
+
+
+def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, Any] | None) -> str:
+    if options.ask_owner:
+        from eks_cross_account.diagnosis import ask_owner  # noqa: PLC0415 - as in _report
+
+        return ask_owner(report)
+    if options.output == "html":
+        return report.to_html()
+    document = json.loads(report.to_json())
+    changed = None if earlier is None else _changes(earlier, document)
+    if options.output == "json":
+        told = {} if changed is None else {"changes": [asdict(change) for change in changed]}
+        return json.dumps({**document, **told}, indent=2) + "\n"
+    text = report.to_text(options.remedy)
+    if changed is None:
+        return text
+    lines = [f"  {change.what}: {change.before} -> {change.after}" for change in changed]
+    return (
+        text + "\n".join(["", f"changed since {options.compare}:", *(lines or ["  nothing that is looked at"])]) + "\n"
+    )
+
+
+def _earlier(file: str | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - only where it is asked
+
+    try:
+        return _compare.read_report(_read(file, _compare.MAX_BYTES + 1))
+    except _compare.UnreadableReportError as error:
+        raise UsageError(f"--compare {printable(file)}: {error}") from None
+
+
+def _changes(earlier: dict[str, Any], document: dict[str, Any]) -> tuple[Change, ...]:
+    from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - as above
+
+    return _compare.changes(earlier, document)
 
 
 def _report(options: argparse.Namespace, other_side: bytes | None) -> Report:

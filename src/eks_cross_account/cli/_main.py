@@ -119,7 +119,17 @@ def _parser() -> argparse.ArgumentParser:
         help="what `check --output json` printed on the other side, to be joined",
     )
     check.add_argument("--timeout", type=_seconds, default=20.0, metavar="SECONDS", help="for all of it (default: 20)")
-    _add_output(check)
+    check.add_argument("--output", choices=("text", "json", "html"), default="text")
+    check.add_argument(
+        "--remedy",
+        choices=("cli", "hcl", "yaml"),
+        default="cli",
+        help="the form of the fixes in text: aws-cli, Terraform, YAML",
+    )
+    check.add_argument(
+        "--ask-owner", action="store_true", help="print only the text to forward to the owner of the other account"
+    )
+    check.add_argument("--compare", metavar="FILE", help="an earlier --output json of check: what has changed since")
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
     _add_token(decode)

@@ -12,10 +12,10 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
 from eks_cross_account.diagnosis.report import Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
-from eks_cross_account._printable import printable_message
 from eks_cross_account.token import decode_token
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eks_cross_account._printable import printable, printable_line, printable_page
 from eks_cross_account.diagnosis import _api_server, _mapping_checks, _surroundings, _two_sides, remedies
 from eks_cross_account.diagnosis._facts import facts_of
-from eks_cross_account.diagnosis.report import Finding, Remedy, Report
+from eks_cross_account.diagnosis.report import Chain, Finding, Remedy, Report
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
@@ -79,6 +79,7 @@ def judge(evidence: Evidence) -> Report:
         cluster=_cluster_dict(evidence),
         confirmed=_is_confirmed(evidence, found),
         facts=facts_of(evidence),
+        chain=_chain(evidence),
     )
 
 
@@ -118,6 +119,19 @@ def _with_cause(finding: Finding, cause: Finding | None) -> Finding:
         remedy=Remedy(f"this goes when {cause.id} is mended"),
         consequence_of=cause.id,
         retry=finding.retry or cause.retry,
+    )
+
+
+def _chain(evidence: Evidence) -> Chain:
+    """Who acted. One session of the last role, or of the caller, asks DescribeCluster and signs the token."""
+    hops = tuple((hop.role_arn, hop.problem is None) for hop in evidence.hops)
+    last = evidence.hops[-1].role_arn if evidence.hops else evidence.caller.arn if evidence.caller else None
+    asked = evidence.cluster is not None or evidence.cluster_problem is not None
+    return Chain(
+        caller=evidence.caller.arn if evidence.caller else None,
+        hops=hops,
+        described_as=last if asked else None,
+        token_of=evidence.identity.arn if evidence.identity else None,
     )
 
 
@@ -175,11 +189,9 @@ def _refused_hop(evidence: Evidence, hop: HopEvidence, problem: EksTokenError) -
     if problem.code != "AccessDenied":
         return _odd_refusal(problem, place, hop, seen)
     summary = f"{caller} may not assume {hop.role_arn} ({place})"
-    if "identity-based policy" in problem.aws_message:
-        remedy, owner = remedies.identity_policy_remedy(caller, hop.role_arn), _account(caller)
-    else:
-        remedy = remedies.trust_policy_remedy(caller, hop.role_arn, external_id_sent=hop.external_id_sent)
-        owner = _account(hop.role_arn)
+    remedy, owner = remedies.refused_hop_remedy(
+        problem.aws_message, caller, hop.role_arn, external_id_sent=hop.external_id_sent
+    )
     return Finding("assume-role-denied", "FAIL", "aws", place, summary, seen, remedy, cause="F14", owner=owner)
 
 

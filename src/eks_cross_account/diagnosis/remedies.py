@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eks_cross_account import endpoints
+from eks_cross_account.diagnosis import _terraform
 from eks_cross_account.diagnosis.report import Remedy
 from eks_cross_account.errors import InvalidArnError
 from eks_cross_account.identity import CallerIdentity, canonicalize, parse_arn
@@ -20,8 +21,12 @@ from eks_cross_account.identity import CallerIdentity, canonicalize, parse_arn
 _POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
 
 
-def trust_statement(caller_arn: str, *, external_id: str | None = None) -> dict[str, Any]:
+def trust_statement(
+    caller_arn: str, *, external_id: str | None = None, actions: tuple[str, ...] = ("sts:AssumeRole",)
+) -> dict[str, Any]:
     """The statement that lets this caller assume a role, for the role's trust policy. Raises InvalidArnError.
+
+    ``actions``: with sts:TagSession where the hop passes tags, and sts:SetSourceIdentity where it passes one.
 
     STS does not say the path of the caller's role, and a trust policy that names the role without its path is refused
     by IAM; so the account is named, narrowed to the role under any path.
@@ -37,11 +42,70 @@ def trust_statement(caller_arn: str, *, external_id: str | None = None) -> dict[
         principal = caller_arn
     if external_id is not None:
         condition["StringEquals"] = {"sts:ExternalId": external_id}
-    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
+    allowed: str | list[str] = actions[0] if len(actions) == 1 else list(actions)
+    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": allowed}
     return {**statement, "Condition": condition} if condition else statement
 
 
-def trust_policy_remedy(caller_arn: str, role_arn: str, *, external_id_sent: bool) -> Remedy:
+def refused_hop_remedy(message: str, caller_arn: str, role_arn: str, *, external_id_sent: bool) -> tuple[Remedy, str]:
+    """What to do about a refused AssumeRole, and the account that can, "" where it is an organization's matter.
+
+    ``message``: AWS's own words, which say what kind of policy decided ("because no ... policy allows", "with an
+    explicit deny in a ..."; IAM User Guide, "Troubleshoot access denied error messages").
+    """
+    action = _action(message)
+    actions = ("sts:AssumeRole",) if action == "sts:AssumeRole" else ("sts:AssumeRole", action)
+    by, is_explicit = _decided(message)
+    own = _account(caller_arn)
+    if by in _ELSEWHERE:
+        return Remedy(_ELSEWHERE[by].format(action=action, role=role_arn)), own if by in _CALLERS else ""
+    if is_explicit and by:
+        whose = own if by == "identity-based policy" else _account(role_arn)
+        return Remedy(f"a statement with Deny in a {by} covers {action} on {role_arn}: narrow it"), whose
+    if by == "identity-based policy":
+        return identity_policy_remedy(caller_arn, role_arn, actions=actions), own
+    return (
+        trust_policy_remedy(caller_arn, role_arn, external_id_sent=external_id_sent, actions=actions),
+        _account(role_arn),
+    )
+
+
+_ELSEWHERE = {
+    "permissions boundary": "the caller's permissions boundary does not allow {action} on {role}: who set it widens it",
+    "session policy": "the caller's session was made with a policy that does not allow {action} on {role}: make it "
+    "without that policy, or with a wider one",
+    "service control policy": "a service control policy of the caller's organization forbids {action} on {role}: its "
+    "administrators change that, neither of the two accounts can",
+    "resource control policy": "a resource control policy of the role's organization forbids {action} on {role}: its "
+    "administrators change that, neither of the two accounts can",
+    "VPC endpoint policy": "the policy of the VPC endpoint for STS does not allow {action} on {role}: whoever owns the "
+    "caller's network widens it",
+}
+_CALLERS = {"permissions boundary", "session policy", "VPC endpoint policy"}
+_KINDS = ("identity-based policy", "resource-based policy", *_ELSEWHERE)
+_ACTION = re.compile(r"perform: (sts:[A-Za-z]{1,40})\b")
+
+
+def _action(message: str) -> str:
+    found = _ACTION.search(message)
+    return found[1] if found else "sts:AssumeRole"
+
+
+def _decided(message: str) -> tuple[str, bool]:
+    """The kind of policy that AWS names, "" for none; and whether by an explicit deny."""
+    explicit = message.find("explicit deny in a")
+    reason = message[explicit if explicit >= 0 else max(message.find("because no "), 0) :]
+    return next((kind for kind in _KINDS if kind in reason), ""), explicit >= 0
+
+
+def _account(arn: str) -> str:
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 4 else ""  # noqa: PLR2004 - arn:partition:service:region:account
+
+
+def trust_policy_remedy(
+    caller_arn: str, role_arn: str, *, external_id_sent: bool, actions: tuple[str, ...] = ("sts:AssumeRole",)
+) -> Remedy:
     """For the owner of the role: the trust policy lacks this caller."""
     role_name = role_arn.rsplit("/", 1)[-1]
     external = (
@@ -50,31 +114,70 @@ def trust_policy_remedy(caller_arn: str, role_arn: str, *, external_id_sent: boo
         else "The caller sent no external id: if the trust policy demands one, pass it (--external-id)."
     )
     try:
-        statement = json.dumps(trust_statement(caller_arn), indent=2)
+        statement = trust_statement(caller_arn, actions=actions)
     except InvalidArnError:
-        statement = '{"Effect": "Allow", "Principal": {"AWS": "<ARN of the caller>"}, "Action": "sts:AssumeRole"}'
+        principal = {"AWS": "<ARN of the caller>"}
+        statement = {"Effect": "Allow", "Principal": principal, "Action": list(actions)}
     return Remedy(
         f"add this statement to the trust policy of {role_arn} (or mend the ARN: AWS says the same of a role that does "
-        f"not exist). {external}\n{statement}",
+        f"not exist). {external}\n{json.dumps(statement, indent=2)}",
         (f"aws iam get-role --role-name {shlex.quote(role_name)} --query Role.AssumeRolePolicyDocument",),
+        hcl=_terraform.trust(statement, role_name),
     )
 
 
-def identity_policy_remedy(caller_arn: str, role_arn: str) -> Remedy:
+def identity_policy_remedy(caller_arn: str, role_arn: str, *, actions: tuple[str, ...] = ("sts:AssumeRole",)) -> Remedy:
     """For the owner of the caller: its own policies do not allow the hop."""
-    policy = json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn}],
-        }
-    )
+    allowed: str | list[str] = actions[0] if len(actions) == 1 else list(actions)
+    statement = {"Effect": "Allow", "Action": allowed, "Resource": role_arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     try:
         role_name = canonicalize(caller_arn).rsplit("/", 1)[-1]
     except InvalidArnError:
         role_name = "ROLE_NAME"
     put = f"aws iam put-role-policy --role-name {shlex.quote(role_name)} --policy-name assume-cluster-role"
     command = f"{put} --policy-document {shlex.quote(policy)}"
-    return Remedy(f"allow sts:AssumeRole on {role_arn} in the policies of {role_name}", (command,))
+    text = f"allow {' and '.join(actions)} on {role_arn} in the policies of {role_name}"
+    return Remedy(text, (command,), hcl=_terraform.identity_policy(statement, role_name))
+
+
+def github_remedy(role_arn: str = "") -> Remedy:
+    """For the owner of the role: AssumeRoleWithWebIdentity was refused to a workflow of GitHub Actions."""
+    account = _account(role_arn) or "<ACCOUNT>"
+    issuer = "token.actions.githubusercontent.com"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:aws:iam::{account}:oidc-provider/{issuer}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {f"{issuer}:aud": "sts.amazonaws.com"},
+            "StringLike": {f"{issuer}:sub": "repo:<OWNER>/<REPOSITORY>:ref:refs/heads/<BRANCH>"},
+        },
+    }
+    text = (
+        "the role's trust policy must name the provider and fit the claim `sub` of the workflow's token to the letter: "
+        "repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH, or :environment:NAME where the job has one, or :pull_request. "
+        f"The workflow needs `permissions: id-token: write`.\n{json.dumps(statement, indent=2)}"
+    )
+    role_name = role_arn.rsplit("/", 1)[-1] or "<ROLE>"
+    return Remedy(text, hcl=_terraform.trust(statement, role_name))
+
+
+def log_queries(cluster_name: str, region: str) -> tuple[str, ...]:
+    """For the owner of the cluster: the last hour's refusals, in CloudWatch Logs Insights.
+
+    The first needs the log type ``authenticator``, the second ``audit``.
+    """
+    refused = "filter @logStream like /authenticator/ and @message like /access denied/"
+    unknown = "filter @logStream like /kube-apiserver-audit/ and responseStatus.code in [401, 403]"
+    fields = "fields @timestamp, user.username, verb, requestURI, responseStatus.code"
+    return tuple(
+        f"aws logs start-query --region {shlex.quote(region)} \\\n"
+        f"    --log-group-name {shlex.quote(f'/aws/eks/{cluster_name}/cluster')} \\\n"
+        f'    --start-time "$(($(date +%s) - 3600))" --end-time "$(date +%s)" \\\n'
+        f"    --query-string {shlex.quote(query)}"
+        for query in (f"fields @timestamp, @message | {refused} | sort @timestamp desc", f"{fields} | {unknown}")
+    )
 
 
 def describe_command(cluster_name: str, region: str, query: str) -> str:
@@ -123,13 +226,16 @@ def mapping_remedy(
     if not mode:
         text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
         commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
+    hcl = _terraform.access_entry(
+        cluster_name, principal_arn or _with_hole(identity.canonical_arn), policy, "<NAMESPACE>"
+    )
     if principal_arn is None:
         name = canonical.resource.rsplit("/", 1)[1]
         text = (
             f"{text} <PATH/>: the role's path, or nothing; only its account {canonical.account} can say (iam get-role)."
         )
         commands = (f"aws iam get-role --role-name {shlex.quote(name)} --query Role.Arn", *commands)
-    return Remedy(text, commands)
+    return Remedy(text, commands, hcl=hcl)
 
 
 def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_role: bool) -> Remedy:
@@ -148,7 +254,8 @@ def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_r
         "count for nothing; the command lets it take both (there is no way back)."
     )
     command = f"{update} \\\n    --access-config authenticationMode=API_AND_CONFIG_MAP"
-    return Remedy(text, (command,), yaml="\n".join(row))
+    hcl = _terraform.authentication_mode("API_AND_CONFIG_MAP")
+    return Remedy(text, (command,), hcl=hcl, yaml="\n".join(row))
 
 
 def _with_hole(canonical_arn: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 State = Literal["PASS", "WARN", "FAIL", "UNKNOWN", "SKIP"]
 View = Literal["aws", "token", "api-server", "inferred"]
 Verdict = Literal["healthy", "broken", "unknown"]
+Form = Literal["cli", "hcl", "yaml"]
 
 SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new number
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
@@ -25,6 +26,14 @@ class Remedy:
     commands: tuple[str, ...] = ()
     hcl: str | None = None
     yaml: str | None = None
+
+    def pasted(self, form: Form) -> tuple[str, ...]:
+        """What to paste: in this form where there is one, else commands and what goes into a file beside them."""
+        if form == "hcl" and self.hcl:
+            return (self.hcl,)
+        if form == "yaml" and self.yaml:
+            return (self.yaml,)
+        return (*([self.yaml] if self.yaml else []), *self.commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,26 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """Who acted, as far as is known: ARNs, None where it is not.
+
+    ``hops``: the roles in their order, and whether each was granted. ``described_as``: who asked DescribeCluster;
+    ``token_of``: whom STS found behind the token. The two differ where one part of a program uses other credentials
+    than another, which is what a 401 with a good chain usually is.
+    """
+
+    caller: str | None = None
+    hops: tuple[tuple[str, bool], ...] = ()
+    described_as: str | None = None
+    token_of: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the JSON report has it."""
+        hops = [{"role_arn": arn, "granted": granted} for arn, granted in self.hops]
+        return {"caller": self.caller, "hops": hops, "described_as": self.described_as, "token_of": self.token_of}
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The findings in the chain's order, and what they amount to.
 
@@ -84,6 +113,7 @@ class Report:
     cluster: dict[str, Any] | None = None
     confirmed: bool = False
     facts: dict[str, Any] | None = None
+    chain: Chain = Chain()
 
     @property
     def root_cause(self) -> str | None:
@@ -114,16 +144,26 @@ class Report:
             "root_cause": self.root_cause,
             "identity": self.identity,
             "cluster": self.cluster,
+            "chain": self.chain.to_dict(),
             "findings": [finding.to_dict() for finding in self.findings],
             "facts": self.facts,
         }
         return json.dumps(document, indent=2)
 
-    def to_text(self) -> str:
-        """A page for people: the verdict last, where the eye rests after a command has run."""
+    def to_html(self) -> str:
+        """One self-contained page: the chain as a picture, the findings below."""
+        from eks_cross_account.diagnosis._html import page  # noqa: PLC0415 - it draws this very class
+
+        return page(self)
+
+    def to_text(self, form: Form = "cli") -> str:
+        """A page for people: the verdict last, where the eye rests after a command has run.
+
+        ``form``: of the remedies, where a remedy has it; else the commands.
+        """
         lines = [f"cluster {self.cluster_name}, region {self.region}", ""]
         for finding in self.findings:
-            lines += _lines(finding)
+            lines += _lines(finding, form)
         lines += ["", f"verdict: {self.verdict}{_because(self)}"]
         return "\n".join(lines) + "\n"
 
@@ -135,7 +175,7 @@ def _because(report: Report) -> str:
     return f" - not known: {', '.join(open_ends)}" if open_ends and not report.confirmed else ""
 
 
-def _lines(finding: Finding) -> list[str]:
+def _lines(finding: Finding, form: Form) -> list[str]:
     if finding.state in {"PASS", "SKIP"}:
         return wrapped(f"{finding.title}: {finding.summary}", finding.state)
     lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
@@ -144,8 +184,7 @@ def _lines(finding: Finding) -> list[str]:
     if finding.remedy is not None:
         whose = f" (account {finding.owner})" if finding.owner else ""
         lines += wrapped(f"fix{whose}: {finding.remedy.text}")
-        pasted = (finding.remedy.yaml or "", *finding.remedy.commands)
-        lines += [f"{'':{_INDENT}}{line}" for text in pasted for line in text.splitlines()]
+        lines += [f"{'':{_INDENT}}{line}" for text in finding.remedy.pasted(form) for line in text.splitlines()]
     if finding.state == "FAIL":
         lines += wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
     return lines

@@ -1,0 +1,140 @@
+"""Remedies as Terraform: the few resources of the AWS provider that they need, written as HCL. Touches nothing.
+
+Every value is written as a quoted template without templates in it (HCL native syntax, "Quoted Templates"): a parser
+reads back exactly the value, whatever it holds, and no character of it steers a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_LABEL = "eks_access"  # of every resource: they are to be renamed and merged anyhow
+_BMP = 0xFFFF
+_TEMPLATE = re.compile(r"(\$+|%+)\{")
+
+
+class Expression(str):
+    """Something that is HCL already: a reference."""
+
+    __slots__ = ()
+
+
+class Block(dict[str, Any]):
+    """Attributes by name; a Block among them is a block."""
+
+
+def quoted(value: str) -> str:
+    """The value as a quoted template: escapes, ``${`` and ``%{`` doubled."""
+    written = "".join(_escaped(char) for char in value)
+    return '"' + _TEMPLATE.sub(_doubled, written) + '"'
+
+
+def _doubled(found: re.Match[str]) -> str:
+    """``${`` as ``$${``; after another ``$`` that would be read in two ways, so then each is escaped."""
+    signs = found[1]
+    return f"{signs * 2}{{" if len(signs) == 1 else f"\\u{ord(signs[0]):04x}" * len(signs) + "{"
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isascii() and char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= _BMP else f"\\U{code:08x}"
+
+
+def trust(statement: Mapping[str, Any], role_name: str) -> str:
+    """A role with a trust policy of this statement."""
+    policy = _document("trust", _statement(statement))
+    role = Block(name=role_name, assume_role_policy=Expression("data.aws_iam_policy_document.trust.json"))
+    return f"# keep the statements that the trust policy has already\n{policy}\n\n{_resource('aws_iam_role', role)}"
+
+
+def identity_policy(statement: Mapping[str, Any], role_name: str) -> str:
+    """An inline policy of a role."""
+    policy = _document("assume", _statement(statement))
+    attached = Block(
+        name="assume-cluster-role", role=role_name, policy=Expression("data.aws_iam_policy_document.assume.json")
+    )
+    return f"{policy}\n\n{_resource('aws_iam_role_policy', attached)}"
+
+
+def access_entry(cluster_name: str, principal_arn: str, policy_arn: str, namespace: str) -> str:
+    """An access entry, and a policy on one namespace."""
+    names = Block(cluster_name=cluster_name, principal_arn=principal_arn)
+    entry = _resource("aws_eks_access_entry", Block(names, type="STANDARD"))
+    scope = Block(type="namespace", namespaces=[namespace])
+    return f"{entry}\n\n{policy(cluster_name, principal_arn, policy_arn, scope)}"
+
+
+def policy(cluster_name: str, principal_arn: str, policy_arn: str, scope: Block) -> str:
+    """An access policy on an entry that is there."""
+    body = Block(cluster_name=cluster_name, principal_arn=principal_arn, policy_arn=policy_arn, access_scope=scope)
+    return _resource("aws_eks_access_policy_association", body)
+
+
+def authentication_mode(mode: str) -> str:
+    """The part of ``aws_eks_cluster`` that says which stores of users count."""
+    return "# in the resource aws_eks_cluster\n" + "\n".join(
+        _lines(Block(access_config=Block(authentication_mode=mode)))
+    )
+
+
+def _document(name: str, statement: Block) -> str:
+    return "\n".join((f'data "aws_iam_policy_document" "{name}" {{', *_lines(Block(statement=statement), 1), "}"))
+
+
+def _resource(kind: str, body: Block) -> str:
+    return "\n".join((f'resource "{kind}" "{_LABEL}" {{', *_lines(body, 1), "}"))
+
+
+def _statement(statement: Mapping[str, Any]) -> Block:
+    """An IAM statement as ``aws_iam_policy_document`` has it."""
+    body = Block(actions=_many(statement["Action"]))
+    if "Resource" in statement:
+        body["resources"] = _many(statement["Resource"])
+    for kind, principals in statement.get("Principal", {}).items():
+        body["principals"] = Block(type=kind, identifiers=_many(principals))
+    conditions = [
+        Block(test=test, variable=variable, values=_many(values))
+        for test, keys in statement.get("Condition", {}).items()
+        for variable, values in keys.items()
+    ]
+    if conditions:
+        body["condition"] = conditions
+    return body
+
+
+def _many(value: Any) -> list[str]:  # noqa: ANN401 - IAM's JSON: one or several
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _lines(body: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    blank = "  " * depth
+    width = max((len(name) for name, value in body.items() if isinstance(value, str | list) and not _blocks(value)),
+                default=0)  # fmt: skip
+    for name, value in body.items():
+        for block in _blocks(value):
+            yield f"{blank}{name} {{"
+            yield from _lines(block, depth + 1)
+            yield f"{blank}}}"
+        if not _blocks(value):
+            yield f"{blank}{name:<{width}} = {_value(value)}"
+
+
+def _blocks(value: Any) -> list[Block]:  # noqa: ANN401 - as in a body
+    if isinstance(value, Block):
+        return [value]
+    return value if isinstance(value, list) and value and isinstance(value[0], Block) else []
+
+
+def _value(value: str | list[str]) -> str:
+    if isinstance(value, Expression):
+        return str(value)
+    return quoted(value) if isinstance(value, str) else f"[{', '.join(map(quoted, value))}]"
