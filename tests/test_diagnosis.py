@@ -1121,6 +1121,7 @@ def test_a_report_as_json() -> None:
         "root_cause": "assume-role-denied",
         "identity": None,
         "cluster": None,
+        "chain": {"caller": None, "hops": [], "described_as": None, "token_of": None},
         "findings": [
             {
                 "id": "assume-role-denied",

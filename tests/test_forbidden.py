@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tokens import vectors
 
 from eks_cross_account import Denial, explain_forbidden
+from eks_cross_account._printable import printable
 from eks_cross_account.diagnosis import forbidden
-from eks_cross_account.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
