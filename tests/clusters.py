@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from eks_cross_account.sandbox import Sandbox
+    from eks_cross_account.sandbox._world import AccessEntry
 
 B = "222222222222"
 WORKER = f"arn:aws:iam::{B}:role/cross-account-role"  # in group airflow-workers: may run pods in namespace data
@@ -86,9 +87,9 @@ class Target:
         """Another authentication mode."""
         raise NotImplementedError
 
-    def add_access_entry(self, role_arn: str, *, groups: tuple[str, ...] = ()) -> None:
-        """An access entry."""
-        self.sandbox.add_access_entry(self.world, role_arn, groups=groups)
+    def add_access_entry(self, role_arn: str, **entry: Any) -> AccessEntry:
+        """An access entry, with what the sandbox's has."""
+        return self.sandbox.add_access_entry(self.world, role_arn, **entry)
 
     def remove_access_entry(self, role_arn: str) -> None:
         """Take one away."""

@@ -30,10 +30,13 @@ from clusters import ADMIN, Target, until
 from kubelet import Kubelet
 from pki import Authority
 
+from eks_cross_account.mapping import EKS_RESERVED_PREFIXES
 from eks_cross_account.sandbox import Sandbox, _server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from eks_cross_account.sandbox._world import AccessEntry
 
 HERE = Path(__file__).parent
 NODE = "node-1"
@@ -168,6 +171,10 @@ class RealCluster(Target):
                 "dynamicfilepath": str(self._entries),
                 "dynamicfileUserIDStrict": True,
                 "dynamicBackendModePath": str(self._mode),
+                # as the authenticator's own example has it, and EKS documents it for access entries
+                "reservedPrefixConfig": [
+                    {"backendMode": "DynamicFile", "usernamePrefixReserveList": list(EKS_RESERVED_PREFIXES)}
+                ],
                 "mapRoles": [
                     {"rolearn": ADMIN, "username": "mounted:{{SessionName}}", "groups": ["system:masters"]},
                 ],
@@ -321,9 +328,10 @@ class RealCluster(Target):
         self._entries.write_text(json.dumps({"Version": version, "mapRoles": rows, "LastUpdatedDateTime": "0"}))
         until(lambda: f'"Version": "{version}"' in self.log().replace('\\"', '"'))
 
-    def add_access_entry(self, role_arn: str, *, groups: tuple[str, ...] = ()) -> None:
-        super().add_access_entry(role_arn, groups=groups)
+    def add_access_entry(self, role_arn: str, **entry: Any) -> AccessEntry:
+        made = super().add_access_entry(role_arn, **entry)
         self._settle_entries()
+        return made
 
     def remove_access_entry(self, role_arn: str) -> None:
         super().remove_access_entry(role_arn)
