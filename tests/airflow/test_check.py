@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,10 @@ class Pushed:
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.values[key] = value
+
+    def xcom_pull(self, *, task_ids: str, key: str, include_prior_dates: bool) -> Any:
+        assert (task_ids, include_prior_dates) == ("t", True)
+        return self.values.get(key)
 
 
 @pytest.fixture
@@ -62,6 +67,42 @@ def test_all_is_well_where_the_api_server_names_the_tokens_identity(sandbox: San
     expected = ["connection", "credentials", "assume-role", "cluster", "token", "identity", "api-server", "permissions"]
     assert [name for name in ids if name in expected] == expected
     assert json.dumps(report)
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the operator logs; by line of Airflow its logger is one of logging or of structlog."""
+    lines: list[str] = []
+    monkeypatch.setattr(EksTokenCheckOperator, "log", SimpleNamespace(info=lambda _, text: lines.append(text)))
+    return lines
+
+
+def test_a_red_run_says_what_has_changed_since_the_last_green_one(sandbox: Sandbox, logged: list[str]) -> None:
+    pushed = Pushed()
+    run(check(), pushed)
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
+    sandbox.cluster().version = "1.35"
+
+    with pytest.raises(EksFailure):
+        run(check(), pushed)
+
+    said = logged[-1].splitlines()
+    assert said[0] == "changed since the last healthy run of this task:"
+    assert "  cluster version: 1.34 -> 1.35" in said
+    assert "  API server: PASS api-server -> FAIL not-mapped" in said
+    assert pushed.values["healthy_report"]["verdict"] == "healthy"
+
+
+@pytest.mark.parametrize("held", [None, "x", {}, {"schema": "eks-token-check/1", "command": "check"}], ids=str)
+def test_a_red_run_without_a_green_one_says_so(sandbox: Sandbox, logged: list[str], held: Any) -> None:
+    pushed = Pushed()
+    pushed.values["healthy_report"] = held
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
+
+    with pytest.raises(EksFailure):
+        run(check(), pushed)
+
+    assert ("no earlier run" if held is None else "could not be compared with: UnreadableReportError") in logged[-1]
 
 
 def no_such_role(sandbox: Sandbox) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of
 from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, diagnose
+from eks_cross_account.diagnosis._compare import changes, read_report
 from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from eks_cross_account.credentials import RoleHop
 
 _LOG = logging.getLogger(__name__)
+_GREEN = "healthy_report"
 _TIMEOUT = 5.0  # seconds, for each answer of the API server
 _RIGHTS = (  # what a pod operator asks for at least (facts/permissions-and-403 2.2)
     ("create", "pods"),
@@ -49,6 +51,9 @@ _RIGHTS = (  # what a pod operator asks for at least (facts/permissions-and-403 
 
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
     """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
+
+    A run that is not healthy also logs what has changed since the last one that was (XCom ``healthy_report``): an
+    access entry, the cluster's version or endpoint, the role's date.
 
     Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
     needs. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
@@ -99,15 +104,33 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         """The verdict, ``healthy``. Raises EksFailure with the first broken link as its first line."""
         report = self.report()
         self.log.info("%s", printable_page(report.to_text()))
-        context["ti"].xcom_push(key="report", value=json.loads(report.to_json()))
+        document = json.loads(report.to_json())
+        context["ti"].xcom_push(key="report", value=document)
         failure = _failure(report)
         if failure is None:
+            context["ti"].xcom_push(key=_GREEN, value=document)
             return str(report.verdict)
+        self.log.info("%s", "\n".join(_since_green(context["ti"], self.task_id, document)))
         raise (EksMistake if failure.for_good else EksFailure)(failure.line)
 
     def report(self) -> Report:
         """All findings. Raises EksTokenError only for arguments that cannot be asked about."""
         return report_of(target_of(self), namespace=self.namespace or None)
+
+
+def _since_green(ti: Any, task_id: str, document: dict[str, Any]) -> Iterator[str]:  # noqa: ANN401 - Airflow's
+    """What has changed since the last run of this task that was healthy. Never raises: it is beside the point."""
+    try:
+        earlier = ti.xcom_pull(task_ids=task_id, key=_GREEN, include_prior_dates=True)
+        if earlier is None:
+            yield "no earlier run of this task was healthy: there is nothing to compare with"
+            return
+        changed = changes(read_report(json.dumps(earlier).encode()), document)
+    except Exception as error:  # noqa: BLE001 - Airflow's, by line; and whatever the database holds
+        yield f"the last healthy run could not be compared with: {type(error).__name__}"
+        return
+    yield "changed since the last healthy run of this task:"
+    yield from (f"  {change.what}: {change.before} -> {change.after}" for change in changed)
 
 
 def report_of(
