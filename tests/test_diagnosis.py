@@ -361,7 +361,7 @@ def test_an_argument_that_cannot_be_asked_about_is_an_error(options: dict[str, A
 def test_where_the_credentials_came_from_is_said(
     eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert "(environment variables)" in check().findings[0].summary
+    assert "from environment variables: " in check().findings[0].summary
     keys = eks_sandbox.issue_session(EXECUTION)
     script = tmp_path / "keys.sh"
     document = {"Version": 1, "AccessKeyId": keys.access_key, "SecretAccessKey": keys.secret_key,
@@ -1055,8 +1055,9 @@ def test_the_policy_of_a_remedy_is_of_the_clusters_partition() -> None:
 def test_hostile_text_of_the_api_server_steers_no_terminal() -> None:
     report = judge(replace(GOOD, **user(username="a\x1b]0;x\x07\nPASS", groups=("g\u202e",) * 20)))
 
-    shown = " ".join(report.to_text().split())
-    assert "says user a\\x1b]0;x\\x07, groups g\\x202e" in shown
+    shown = next(finding.summary for finding in report.findings if finding.id == "api-server")
+    assert report.to_text().isascii()
+    assert "; user a\\x1b]0;x\\x07" in shown
     assert "and 12 more" in shown
     assert shown.isascii()
 

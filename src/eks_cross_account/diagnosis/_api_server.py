@@ -42,7 +42,7 @@ def check_reach(evidence: Evidence) -> Iterator[Finding]:
     if reached.failed is None:
         seen = tuple(("address", address) for address in reached.addresses[:1])
         answer = (("GET /version", f"{reached.status} {reached.version}".rstrip()),)
-        summary = f"{_place(reached)}: TLS by the cluster's CA, a Kubernetes API server answers"
+        summary = f"{_place(reached)}: TLS by its CA, Kubernetes answers"
         yield Finding("reachable", "PASS", "api-server", "reachable", summary, (*seen, *_by_proxy(reached), *answer))
     elif reached.failed in {"chain", "ca"}:
         yield _other_authority(reached)
@@ -206,7 +206,7 @@ def _user(user: ApiUser) -> Finding:
     for key, values in user.extra:
         text = printable_message(", ".join(values))
         seen.append((printable_message(key), _last_four(text) if key == "accessKeyId" else text))
-    summary = f"says user {name or '(empty)'}, groups {shown}{more}"
+    summary = f"says groups {shown}{more}; user {name or '(empty)'}"
     return Finding("api-server", "PASS", "api-server", "API server", summary, tuple(seen))
 
 
@@ -224,7 +224,7 @@ def _compared(evidence: Evidence, user: ApiUser) -> Finding:
     if different:
         return _mismatch(different)
     said = ", ".join(_NAMES[name] for name, _, _ in pairs)
-    summary = f"AWS and the API server mean the same one ({said})"
+    summary = f"AWS and the API server agree ({said})"
     return Finding(CONFIRMED, "PASS", "inferred", "same identity", summary)
 
 

@@ -163,7 +163,7 @@ def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
         return
     source = evidence.credentials_source
     if evidence.caller is not None:
-        summary = f"{evidence.caller.arn} ({source})"
+        summary = f"from {source}: {evidence.caller.arn}"
         yield Finding("credentials", "PASS", "aws", "credentials", summary, owner=evidence.caller.account)
     elif evidence.caller_problem is not None:
         yield _sts_problem(evidence.caller_problem, "credentials", f"the credentials from: {source}")
@@ -274,7 +274,7 @@ def _check_token(evidence: Evidence) -> Iterator[Finding]:
     elif evidence.token is not None:
         until = f"{evidence.token_expiration:%H:%M:%SZ}" if evidence.token_expiration else "unknown"
         size = f"{evidence.token.size_bytes} of {MAX_BYTES} bytes"
-        yield Finding("token", "PASS", "token", "token", f"breaks no rule of the verifier; {size}; good until {until}")
+        yield Finding("token", "PASS", "token", "token", f"breaks no rule; {size}; good until {until}")
 
 
 def _violation(title: str, violations: Sequence[Violation]) -> Finding:
@@ -318,7 +318,7 @@ def _check_identity(evidence: Evidence) -> Iterator[Finding]:
     if evidence.identity is not None:
         identity = evidence.identity
         yield Finding(
-            "identity", "PASS", "aws", "identity", f"the token is that of {identity.arn}", owner=identity.account
+            "identity", "PASS", "aws", "identity", f"the token's is {identity.arn}", owner=identity.account
         )
         yield from _check_signer(evidence, identity)
     elif evidence.identity_problem is not None:

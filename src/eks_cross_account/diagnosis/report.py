@@ -16,6 +16,7 @@ SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new num
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
 _WIDTH = 80
 _INDENT = 8
+_GOOD_NEWS = 2  # lines of a link that holds: the page fits a screen of 24 when all do
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ def _because(report: Report) -> str:
 
 def _lines(finding: Finding, form: Form) -> list[str]:
     if finding.state in {"PASS", "SKIP"}:
-        return wrapped(f"{finding.title}: {finding.summary}", finding.state)
+        lines = wrapped(f"{finding.title}: {finding.summary}", finding.state)
+        return lines if len(lines) <= _GOOD_NEWS else [*lines[: _GOOD_NEWS - 1], f"{lines[_GOOD_NEWS - 1][: _WIDTH - 4]} ..."]
     lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
     for name, value in finding.evidence:
         lines += wrapped(f"{name}: {value}")
