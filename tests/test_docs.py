@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters import SandboxCluster, collected, pod
 
 from eks_cross_account import errors
 from eks_cross_account.cli._main import _parser
+from eks_cross_account.diagnosis._environment import DEFECTS
 from eks_cross_account.rules import STS_RULES, VERIFIER_RULES
 from eks_cross_account.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -48,9 +53,17 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{page.name}: {target}"
+            assert not heading or heading in headings(linked), f"{page.name}: {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """As GitHub links to them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def test_the_page_of_rules_lists_them_all_in_their_order() -> None:
@@ -75,3 +88,137 @@ def test_every_command_is_on_the_page_of_the_command() -> None:
     assert commands
     for command in commands:
         assert f"| `{command}" in page
+
+
+# --- a page for each finding
+
+FINDINGS = ROOT / "docs/findings"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+MAKERS = {"Finding", "Failure", "Explanation", "_known_by"}  # each takes the id first
+# The first arguments that no table says: a rule's id; and ids that another of these calls, or somebody's paste, made
+RULE = re.compile(r"f.token-\{(?:first|broken\[0\])\.rule\.replace\('_', '-'\)\}.")
+MADE_ELSEWHERE = {"row.id", "ours[1]", "failure.id", "found.id", "line.removeprefix('[eks:').partition('] ')"}
+
+
+class Ids:
+    """The ids that a module's calls of MAKERS can have, read from its source; AssertionError where one cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self.tree = ast.parse(path.read_text())
+        self.functions = [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+
+    def all(self) -> Iterator[str]:
+        for node in self.tree.body:
+            yield from self.made_in(node)
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from re.findall(r"^\[eks:([a-z-]+)\]", node.value)
+
+    def made_in(self, within: ast.AST, function: Function | None = None) -> Iterator[str]:
+        for node in ast.iter_child_nodes(within):
+            if isinstance(node, ast.Call) and called(node) in MAKERS and not is_fine(node):
+                yield from self.of(node.args[0], function)
+            yield from self.made_in(node, within if isinstance(within, Function) else function)
+
+    def of(self, value: ast.expr, function: Function | None) -> Iterator[str]:
+        """What the expression can be, where it stands in ``function``."""
+        source = ast.unparse(value)
+        if isinstance(value, ast.Constant):
+            yield value.value
+        elif isinstance(value, ast.IfExp):
+            yield from (*self.of(value.body, function), *self.of(value.orelse, function))
+        elif RULE.fullmatch(source):
+            yield from (f"token-{rule.replace('_', '-')}" for rule in (*VERIFIER_RULES, *STS_RULES))
+        elif source not in MADE_ELSEWHERE:
+            assert isinstance(value, ast.Name), f"what ids can {source} have?"
+            yield from self.of_name(value.id, function)
+
+    def of_name(self, name: str, function: Function | None) -> Iterator[str]:
+        """What is assigned to the name, in the function or else in the module; of a parameter what is passed."""
+        for scope in (function, self.tree):
+            found = [] if scope is None else list(self.assigned(name, scope))
+            if found:
+                for value, place in found:
+                    yield from self.of(value, place)
+                return
+        assert function is not None, name
+        parameters = [each.arg for each in function.args.args]
+        assert name in parameters, f"where does {name} come from?"
+        for caller in self.functions:
+            for node in ast.walk(caller):
+                if isinstance(node, ast.Call) and called(node) == function.name:
+                    yield from self.of(node.args[parameters.index(name)], caller)
+
+    def assigned(self, name: str, scope: ast.AST) -> Iterator[tuple[ast.expr, Function | None]]:
+        place = scope if isinstance(scope, Function) else None
+        for node in ast.walk(scope) if place else scope.body:  # type: ignore[attr-defined] # a module's
+            if not isinstance(node, ast.Assign):
+                continue
+            target = node.targets[0]
+            if isinstance(target, ast.Name) and target.id == name:
+                yield node.value, place
+            elif isinstance(target, ast.Tuple) and name in map(ast.unparse, target.elts):
+                yield from self.parts(node.value, list(map(ast.unparse, target.elts)).index(name), place)
+
+    def parts(self, value: ast.expr, index: int, place: Function | None) -> Iterator[tuple[ast.expr, Function | None]]:
+        """The ``index``-th of a tuple; of each that a table of the module holds, or that a function of it returns."""
+        if isinstance(value, ast.Subscript):
+            table = next(self.assigned(ast.unparse(value.value), self.tree))[0]
+            assert isinstance(table, ast.Dict), ast.unparse(table)
+            for row in table.values:
+                yield from self.parts(row, index, place)
+        elif isinstance(value, ast.Call) and called(value) in {each.name for each in self.functions}:
+            made = next(each for each in self.functions if each.name == called(value))
+            for node in ast.walk(made):
+                if isinstance(node, ast.Return) and node.value is not None:
+                    yield from self.parts(node.value, index, made)
+        elif isinstance(value, ast.Tuple):
+            yield value.elts[index], place
+        else:
+            yield value, place
+
+
+def called(call: ast.Call) -> str:
+    return getattr(call.func, "id", "") or getattr(call.func, "attr", "")
+
+
+def is_fine(call: ast.Call) -> bool:
+    """Whether it makes a finding that is never anything but PASS or SKIP."""
+    state = call.args[1] if called(call) == "Finding" else None
+    return isinstance(state, ast.Constant) and state.value in {"PASS", "SKIP"}
+
+
+def ids_in_the_code() -> set[str]:
+    return {name for path in sorted((ROOT / "src").rglob("*.py")) for name in Ids(path).all()}
+
+
+def test_every_finding_that_is_not_well_has_a_page_and_every_page_a_finding() -> None:
+    assert {page.stem for page in FINDINGS.glob("*.md")} - {"README"} == ids_in_the_code()
+
+
+def test_a_page_says_its_id_and_is_in_the_index_under_its_own_title() -> None:
+    row = re.compile(r"^\| (.+?) \| \[`([a-z0-9-]+)`\]\(\2\.md\) \|$", re.MULTILINE)
+    index = row.findall((FINDINGS / "README.md").read_text())
+    titles = {name: texts for texts, name in index}
+
+    assert len(index) == len(titles)
+    for page in FINDINGS.glob("[!R]*.md"):
+        title, _, rest = page.read_text().partition("\n")
+        assert rest.startswith(f"\nId: `{page.stem}` ("), page.name
+        assert title.removeprefix("# ") in titles.pop(page.stem), page.name
+    assert titles == {}
+
+
+def test_the_title_of_a_page_is_no_other_pages() -> None:
+    titles = [page.read_text().partition("\n")[0] for page in FINDINGS.glob("[!R]*.md")]
+
+    assert len(titles) == len(set(titles))
+
+
+def test_mine_or_theirs_names_the_releases_that_the_check_warns_of() -> None:
+    rows = (ROOT / "docs/mine-or-theirs.md").read_text().splitlines()
+
+    for defect in DEFECTS:
+        span = {f"{defect.first} to {defect.last}", f"{defect.first}, {defect.last}"}
+        about = [row for row in rows if row.startswith(f"| `{defect.package}`")]
+        assert any(f"| {each} |" in row for row in about for each in span), defect

@@ -384,7 +384,7 @@ def _known(text: str) -> Iterator[Explanation]:
     if _NOBODY.search(text) is not None and _CODE_401.search(text) is not None:
         yield _unauthenticated()
     for ours in _OURS.finditer(text):
-        yield Explanation(ours[1], _shown(ours[2]), Remedy(f"this is one of our own: docs/findings.md#{ours[1]}"))
+        yield Explanation(ours[1], _shown(ours[2]), Remedy(f"this is one of our own: docs/findings/{ours[1]}.md"))
 
 
 def _refused(rest: str) -> Iterator[Explanation]:
