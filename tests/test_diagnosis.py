@@ -372,7 +372,7 @@ def test_where_the_credentials_came_from_is_said(
 
     report = check(profile="process")
 
-    assert "(credential_process of the AWS profile)" in report.findings[0].summary
+    assert "from credential_process of the AWS profile: " in report.findings[0].summary
 
 
 @pytest.mark.parametrize("denied", ["eks:*", "none:*"], ids=["cluster not described", "healthy"])

@@ -317,9 +317,7 @@ def _check_endpoint(evidence: Evidence) -> Iterator[Finding]:
 def _check_identity(evidence: Evidence) -> Iterator[Finding]:
     if evidence.identity is not None:
         identity = evidence.identity
-        yield Finding(
-            "identity", "PASS", "aws", "identity", f"the token's is {identity.arn}", owner=identity.account
-        )
+        yield Finding("identity", "PASS", "aws", "identity", f"the token's is {identity.arn}", owner=identity.account)
         yield from _check_signer(evidence, identity)
     elif evidence.identity_problem is not None:
         yield _sts_problem(evidence.identity_problem, "identity", "the token")

@@ -179,7 +179,11 @@ def _because(report: Report) -> str:
 def _lines(finding: Finding, form: Form) -> list[str]:
     if finding.state in {"PASS", "SKIP"}:
         lines = wrapped(f"{finding.title}: {finding.summary}", finding.state)
-        return lines if len(lines) <= _GOOD_NEWS else [*lines[: _GOOD_NEWS - 1], f"{lines[_GOOD_NEWS - 1][: _WIDTH - 4]} ..."]
+        return (
+            lines
+            if len(lines) <= _GOOD_NEWS
+            else [*lines[: _GOOD_NEWS - 1], f"{lines[_GOOD_NEWS - 1][: _WIDTH - 4]} ..."]
+        )
     lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
     for name, value in finding.evidence:
         lines += wrapped(f"{name}: {value}")
