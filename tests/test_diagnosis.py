@@ -1038,7 +1038,7 @@ def test_a_cluster_in_mode_config_map_gets_a_row_without_the_path() -> None:
     assert finding.remedy.yaml == (
         "mapRoles: |\n"
         f'  - rolearn: "{ROLE}"\n'
-        '    username: "airflow"\n'
+        '    username: "eks-cross-account"\n'
         "    groups:\n"
         '      - "<GROUP>"'
     )  # fmt: skip

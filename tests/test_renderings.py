@@ -10,9 +10,9 @@ import pytest
 
 from eks_cross_account.cli import main
 from eks_cross_account.diagnosis import Finding, Remedy, Report, ask_owner, remedies
-from eks_cross_account.diagnosis._compare import UnreadableReportError, changes, read_report
+from eks_cross_account.diagnosis._compare import changes, read_report
 from eks_cross_account.diagnosis._terraform import quoted
-from eks_cross_account.diagnosis.report import Chain
+from eks_cross_account.diagnosis.report import Chain, UnreadableReportError
 
 if TYPE_CHECKING:
     from pathlib import Path

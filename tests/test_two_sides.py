@@ -14,7 +14,8 @@ from test_mapping_diagnosis import ADMIN, AGO, EXECUTION, LOOK, ROLE, A, B, find
 
 from eks_cross_account import Cluster, diagnose
 from eks_cross_account.cli import main
-from eks_cross_account.diagnosis._facts import MAX_BYTES, read_other_side
+from eks_cross_account.diagnosis._facts import read_other_side
+from eks_cross_account.diagnosis.report import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
-from eks_cross_account._printable import printable
+from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
 from eks_cross_account.errors import InvalidArnError, MalformedTokenError, UnknownRegionError
 from eks_cross_account.rules import Violation, violations
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis._compare import Change
 
 _SCHEMA = "eks-token-check/1"
-_INPUT_LIMIT = 1 << 20  # a token has 4 KiB; more than this is some other file
+_INPUT_LIMIT = 1 << 20  # a token has 4 KiB, a report not more than this; more is some other file
 _PASTE_LIMIT = 10_000_000  # bytes, a few seconds of work
 
 
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
-    other_side = None if options.evidence is None else _read_evidence(options.evidence)
+    _check_meant(options)
+    other_side = None if options.evidence is None else _read(options.evidence, _INPUT_LIMIT + 1)
     earlier = _earlier(options.compare)  # read first: it may be no report
     try:
         report = _report(options, other_side)
@@ -42,6 +43,21 @@ def check(options: argparse.Namespace) -> int:
         raise UsageError(f"--evidence {printable(options.evidence)}: {error}") from None
     sys.stdout.write(_rendered(report, options, earlier))
     return report.exit_code
+
+
+def _check_meant(options: argparse.Namespace) -> None:
+    """UsageError for forms that exclude each other: one of them would be passed over in silence."""
+    asks, text = options.ask_owner, options.output == "text"
+    for flag, given, allowed in (
+        ("--ask-owner", asks, text),
+        ("--remedy", options.remedy is not None, text and not asks),
+        ("--compare", options.compare is not None, options.output != "html" and not asks),
+    ):
+        if given and not allowed:
+            other = "--ask-owner" if asks and flag != "--ask-owner" else f"--output {options.output}"
+            raise UsageError(f"{flag} does not go with {other}")
+    if asks and options.principal_arn is not None:
+        raise UsageError("--ask-owner writes to the cluster's owner, and --principal-arn is the owner's own check")
 
 
 def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, Any] | None) -> str:
@@ -56,13 +72,12 @@ def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, An
     if options.output == "json":
         told = {} if changed is None else {"changes": [asdict(change) for change in changed]}
         return json.dumps({**document, **told}, indent=2) + "\n"
-    text = report.to_text(options.remedy)
+    text = report.to_text(options.remedy or "cli")
     if changed is None:
         return text
     lines = [f"  {change.what}: {change.before} -> {change.after}" for change in changed]
-    return (
-        text + "\n".join(["", f"changed since {options.compare}:", *(lines or ["  nothing that is looked at"])]) + "\n"
-    )
+    head = f"changed since {printable_line(options.compare)}:"
+    return text + "\n".join(["", head, *(lines or ["  nothing that is looked at"])]) + "\n"
 
 
 def _earlier(file: str | None) -> dict[str, Any] | None:
@@ -71,7 +86,7 @@ def _earlier(file: str | None) -> dict[str, Any] | None:
     from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - only where it is asked
 
     try:
-        return _compare.read_report(_read(file, _compare.MAX_BYTES + 1))
+        return _compare.read_report(_read(file, _INPUT_LIMIT + 1))
     except _compare.UnreadableReportError as error:
         raise UsageError(f"--compare {printable(file)}: {error}") from None
 
@@ -100,14 +115,6 @@ def _report(options: argparse.Namespace, other_side: bytes | None) -> Report:
         other_side=other_side,
         timeout=options.timeout,
     )
-
-
-def _read_evidence(file: str) -> bytes:
-    try:
-        with Path(file).open("rb") as opened:
-            return opened.read(_INPUT_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
 
 
 def decode(options: argparse.Namespace) -> int:

@@ -123,8 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--remedy",
         choices=("cli", "hcl", "yaml"),
-        default="cli",
-        help="the form of the fixes in text: aws-cli, Terraform, YAML",
+        help="the form of the fixes in text: aws-cli (the default), Terraform, YAML",
     )
     check.add_argument(
         "--ask-owner", action="store_true", help="print only the text to forward to the owner of the other account"

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable_line
-from eks_cross_account.diagnosis.report import SCHEMA
+from eks_cross_account.diagnosis.report import UnreadableReportError, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_BYTES = 1_000_000
+_LONGEST = 1000  # characters of a value that is shown
 _CLUSTER = ("arn", "endpoint", "status", "version", "authentication_mode", "vpc_id", "endpoint_public_access")
 # what findings tell of the owner's side, and the server's: the rest of their evidence is another one at each run
 _EVIDENCE = ("access entry", "type", "username", "groups", "policies", "created", "modified", "role created", "row",
              "GET /version")  # fmt: skip
-
-
-class UnreadableReportError(ValueError):
-    """The file is no report of ``check --output json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +30,14 @@ class Change:
 
 def read_report(raw: bytes) -> dict[str, Any]:
     """A report's JSON. Raises UnreadableReportError for anything else; what it holds is still a stranger's."""
-    if len(raw) > MAX_BYTES:
-        raise UnreadableReportError(f"it is longer than {MAX_BYTES // 1000} kB")
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise UnreadableReportError("it is no JSON") from None
-    if not isinstance(document, dict) or (document.get("schema"), document.get("command")) != (SCHEMA, "check"):
-        raise UnreadableReportError(f"it is not what `check --output json` prints (schema {SCHEMA})")
+    document = read_document(raw)
+    if not isinstance(document.get("verdict"), str):
+        raise UnreadableReportError("its verdict cannot be read")
     findings = document.get("findings")
     if not isinstance(findings, list) or not all(_is_finding(found) for found in findings):
         raise UnreadableReportError("its findings cannot be read")
     for name in ("identity", "cluster"):
-        if not isinstance(document.get(name), dict | None):
+        if not _is_flat(document.get(name) or {}):
             raise UnreadableReportError(f"its {name} cannot be read")
     return document
 
@@ -56,16 +46,18 @@ def _is_finding(found: object) -> bool:
     return (
         isinstance(found, dict)
         and all(isinstance(found.get(name), str) for name in ("id", "state", "title", "summary"))
-        and isinstance(found.get("evidence"), dict)
+        and _is_flat(found.get("evidence"))
     )
+
+
+def _is_flat(members: object) -> bool:
+    return isinstance(members, dict) and all(isinstance(value, str | int | None) for value in members.values())
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
     """What differs, in the chain's order: identity, cluster, the findings' states, and what they tell of both sides."""
     pairs = [*_facts(before, after), *_states(before, after)]
-    return tuple(
-        Change(what, _shown(was), _shown(became)) for what, was, became in pairs if _shown(was) != _shown(became)
-    )
+    return tuple(Change(_shown(what), _shown(was), _shown(became)) for what, was, became in pairs if was != became)
 
 
 def _facts(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -103,8 +95,10 @@ def _state(finding: dict[str, Any] | None) -> str | None:
 
 
 def _digest(certificate: object) -> str | None:
-    return hashlib.sha256(certificate.encode()).hexdigest()[:16] if isinstance(certificate, str) else None
+    if not isinstance(certificate, str):
+        return None
+    return hashlib.sha256(certificate.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # JSON has half pairs, too
 
 
 def _shown(value: object) -> str:
-    return "(none)" if value is None else printable_line(str(value))
+    return "(none)" if value is None else printable_line(str(value)[:_LONGEST])

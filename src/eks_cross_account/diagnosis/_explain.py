@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable_message
+from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
 from eks_cross_account.diagnosis.report import Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
@@ -381,6 +382,9 @@ def _known(text: str) -> Iterator[Explanation]:
     for row in (*_LOG, *_GENERAL_TABLE):
         if row.is_in(text):
             yield Explanation(row.id, row.summary, Remedy(row.remedy), row.cause, retry=row.retry)
+    if remedies.WEB_IDENTITY_REFUSED in text:
+        yield Explanation("assume-role-denied", "AWS: a role's trust policy does not let this web identity assume it",
+                          remedies.github_remedy(), "F14")  # fmt: skip
     if _NOBODY.search(text) is not None and _CODE_401.search(text) is not None:
         yield _unauthenticated()
     for ours in _OURS.finditer(text):

@@ -6,7 +6,6 @@ checked, its sentences and remedies are left alone, and everything is judged aga
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +19,7 @@ from eks_cross_account.diagnosis._mapping_probes import (
     NotChecked,
     RoleEvidence,
 )
-from eks_cross_account.diagnosis.report import SCHEMA
+from eks_cross_account.diagnosis.report import read_document
 from eks_cross_account.errors import ClusterError, InvalidArnError
 from eks_cross_account.identity import canonicalize, strip_path
 from eks_cross_account.token import check_cluster_name
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 
     from eks_cross_account.diagnosis.evidence import Evidence
 
-MAX_BYTES = 1 << 20  # of the other side's JSON
-_LONGEST = 2048  # characters of a text in it
+_LONGEST = 2048  # characters of a text in the other side's JSON
 _MOST = 200  # items of a list in it
 _TYPE = re.compile(r"[A-Z0-9_]{1,40}")
 _WORD = re.compile(r"[a-z0-9-]{1,60}")
@@ -123,14 +121,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 def read_other_side(text: str | bytes) -> OtherSide:
     """The facts of the JSON that `check --output json` printed on the other side. Raises ValueError for any other."""
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"a report of check has not more than {MAX_BYTES} bytes")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON: give what `check --output json` printed") from None
-    if not isinstance(document, dict) or (document.get("schema"), document.get("command")) != (SCHEMA, "check"):
-        raise ValueError(f"it is no report of check ({SCHEMA})")
+    document = read_document(text)
     facts = _Reader(document, "report").inner("facts")
     if facts is None:
         raise ValueError("it has no facts: it was made by an older release")

@@ -2,60 +2,73 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
+from eks_cross_account._printable import printable_line
+from eks_cross_account.diagnosis import remedies
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eks_cross_account.diagnosis.report import Finding, Report
 
 _RIGHTS = "pods create, get, list, patch, delete; pods/log get; pods/exec get, create; events list, watch"
-_MAPPING = ("not-mapped", "access-entry-", "aws-auth-", "mode-", "reserved-username", "anonymous", "unauthorized")
+_HOP = "assume-role"
+_MAPPING = ("not-mapped", "access-entry-", "aws-auth-", "reserved-username")
+_UNKNOWN = "unauthorized"
+_WAY = ("unreachable", "wrong-certificate-authority", "tls-failed", "not-kubernetes")
+_THEIRS = (_HOP, *_MAPPING, _UNKNOWN, *_WAY)  # what somebody else can mend; the rest is ours
 _LONGEST = 15  # lines
-_CUT = 400  # characters of a finding's or a remedy's text
+_CUT = 600  # characters of a finding's or a remedy's text
 
 
 def ask_owner(report: Report) -> str:
     """At most 15 lines: what we want, why, the least rights, commands, how to verify, how to undo. Nothing secret."""
     broken = next((finding for finding in report.findings if finding.id == report.root_cause), None)
-    if broken is None:
-        return (
-            f"Nothing to ask for: {report.cluster_name} lets us in.\n"
-            if report.confirmed
-            else (
-                f"Nothing is known to be broken at {report.cluster_name}, and nothing was confirmed: see the report.\n"
-            )
-        )
+    lines = _nothing(report) if broken is None else _asked(report, broken)
+    return "".join(f"{printable_line(line)}\n" for line in lines)
+
+
+def _nothing(report: Report) -> list[str]:
+    if report.confirmed:
+        return [f"Nothing to ask for: {report.cluster_name} lets us in."]
+    return [f"Nothing is known to be broken at {report.cluster_name}, and nothing was confirmed: see the report."]
+
+
+def _asked(report: Report, broken: Finding) -> list[str]:
+    if not broken.id.startswith(_THEIRS):
+        return [f"Nothing to ask another account's owner for: {broken.id} is to be mended on our side, see the report."]
     owner = broken.owner or str((report.cluster or {}).get("account") or "(unknown)")
     lines = [f"To the owner of AWS account {owner}, about EKS cluster {report.cluster_name} in {_region(report)}:"]
-    lines += _wish(report, broken)
-    commands = broken.remedy.commands if broken.remedy is not None else ()
-    verify, undo = _afterwards(report, broken)
-    room = _LONGEST - len(lines) - len(verify) - len(undo) - 1
-    if commands:
-        lines += ["Please run:", *(f"  {_one_line(command)}" for command in commands[:room])]
-    return "\n".join([*lines, *verify, *undo]) + "\n"
+    lines += [*_wish(report, broken), *_to_run(broken), *_afterwards(report, broken)]
+    looks = _to_look(report, broken)
+    return [*lines, *looks] if len(lines) + len(looks) <= _LONGEST else lines[:_LONGEST]
 
 
-def _wish(report: Report, broken: Finding) -> list[str]:
-    who = (
-        report.chain.token_of or (report.chain.hops[-1][0] if report.chain.hops else report.chain.caller) or "our role"
-    )
-    if broken.id.startswith("assume-role"):
+def _wish(report: Report, broken: Finding) -> Iterator[str]:
+    hops = [arn for arn, granted in report.chain.hops if granted]
+    who = report.chain.token_of or (hops[-1] if hops else report.chain.caller) or "our role"
+    how = _cut(broken.remedy.text) if broken.remedy is not None else "please have a look"
+    if broken.id.startswith(_HOP):
         role = next((arn for arn, granted in report.chain.hops if not granted), "the role")
-        asker = _asker(report)
-        wanted = f"What we want: that {asker} may assume {role}."
-        least = "Least right: sts:AssumeRole on that one role, by this one principal."
-        return [wanted, f"Why: {_cut(broken.summary)}", least, *_statement(broken)]
-    if broken.id.startswith(_MAPPING):
-        wanted = f"What we want: that {who} may run pods in one namespace of the cluster."
-        return [wanted, f"Why: {_cut(broken.summary)}", f"Least rights, in that namespace: {_RIGHTS}."]
-    text = broken.remedy.text if broken.remedy is not None else "please have a look"
-    return [f"What we want: {_cut(text)}", f"Why: {_cut(broken.summary)}"]
-
-
-def _asker(report: Report) -> str:
-    """Who asked for the hop that was refused."""
-    granted = [arn for arn, was_granted in report.chain.hops if was_granted]
-    return granted[-1] if granted else report.chain.caller or "our role"
+        yield f"What we want: that {hops[-1] if hops else report.chain.caller or 'our role'} may assume {role}."
+    elif broken.id.startswith(_MAPPING):
+        yield f"What we want: that {who} may run pods in one namespace of the cluster."
+    elif broken.id == _UNKNOWN:
+        yield f"What we want: to know why the cluster refuses the token of {who}."
+    else:
+        yield f"What we want: that we reach the cluster's API server. {how}"
+    yield f"Why: {_cut(broken.summary)}"
+    if broken.id.startswith(_HOP):
+        yield f"How: {how}"
+        yield from _statement(broken)
+        yield "Least right: sts:AssumeRole on that one role, by this one principal."
+        yield from _without_the_hop(report)
+    elif broken.id.startswith(_MAPPING):
+        yield f"How: {how}"
+        yield f"Least rights, in that namespace: {_RIGHTS}."
 
 
 def _statement(broken: Finding) -> list[str]:
@@ -64,16 +77,53 @@ def _statement(broken: Finding) -> list[str]:
     return [f"Add to its trust policy: {{{' '.join(rest.split())}"] if brace else []
 
 
-def _afterwards(report: Report, broken: Finding) -> tuple[list[str], list[str]]:
-    flags = f"--cluster-name {report.cluster_name} --region {_region(report)}"
-    if broken.id.startswith("assume-role"):
-        return ["To verify: we try again and tell you."], ["To undo: take the statement out again."]
-    if broken.id.startswith(_MAPPING):
-        return (
-            [f"To verify: aws eks list-access-entries {flags}; we try again, it counts after some seconds."],
-            [f"To undo: aws eks delete-access-entry {flags} --principal-arn (as above)"],
-        )
-    return ["To verify: we try again and tell you."], []
+def _without_the_hop(report: Report) -> list[str]:
+    command = remedies.direct_entry(report.cluster_name, _region(report), report.chain.caller or "")
+    hint = " (<PATH/>: the role's path, or nothing)" if "<PATH/>" in command else ""
+    return [f"Or, with no role to assume, the cluster's owner lets ours in{hint}: {command}"] if command else []
+
+
+def _to_run(broken: Finding) -> Iterator[str]:
+    """The commands; or where none makes an entry, the row of aws-auth before them."""
+    remedy = broken.remedy
+    if remedy is None:
+        return
+    if remedy.yaml and not _makes_an_entry(remedy.commands):
+        yield "In the ConfigMap aws-auth of the namespace kube-system:"
+        yield from (f"  {line}" for line in remedy.yaml.splitlines())
+    if remedy.commands:
+        yield "Please run:"
+        yield from (f"  {_one_line(command)}" for command in remedy.commands)
+
+
+def _afterwards(report: Report, broken: Finding) -> Iterator[str]:
+    """How to verify, and how to undo."""
+    commands = broken.remedy.commands if broken.remedy is not None else ()
+    flags = f"--cluster-name {shlex.quote(report.cluster_name)} --region {shlex.quote(_region(report))}"
+    if _makes_an_entry(commands):
+        yield f"To verify: aws eks list-access-entries {flags}; we try again, it counts after some seconds."
+        yield f"To undo: aws eks delete-access-entry {flags} --principal-arn (as above)"
+        return
+    yield "To verify: we try again and tell you."
+    if broken.id.startswith(_HOP):
+        yield "To undo: put the policy back as it was."
+    elif broken.remedy is not None and broken.remedy.yaml:
+        yield "To undo: take the row out again; the cluster's authentication mode cannot be put back."
+    elif any("update-cluster-config" in command for command in commands):
+        yield "To undo: not possible, the mode stays; what is in aws-auth counts as before."
+
+
+def _makes_an_entry(commands: tuple[str, ...]) -> bool:
+    return any("create-access-entry" in command for command in commands)
+
+
+def _to_look(report: Report, broken: Finding) -> list[str]:
+    """Where the owner of the cluster sees the refusals."""
+    if broken.id not in {"not-mapped", _UNKNOWN}:
+        return []
+    queries = map(_one_line, remedies.log_queries(report.cluster_name, _region(report)))
+    head = "To see it on your side (log types authenticator, audit; then aws logs get-query-results --query-id ID):"
+    return [head, *(f"  {query}" for query in queries)]
 
 
 def _region(report: Report) -> str:
@@ -81,7 +131,7 @@ def _region(report: Report) -> str:
 
 
 def _one_line(command: str) -> str:
-    return " ".join(command.replace("\\\n", " ").split())
+    return re.sub(r"\s*\\\n\s*", " ", command)
 
 
 def _cut(text: str) -> str:

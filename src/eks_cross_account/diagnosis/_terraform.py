@@ -56,25 +56,36 @@ def trust(statement: Mapping[str, Any], role_name: str) -> str:
     return f"# keep the statements that the trust policy has already\n{policy}\n\n{_resource('aws_iam_role', role)}"
 
 
-def identity_policy(statement: Mapping[str, Any], role_name: str) -> str:
-    """An inline policy of a role."""
-    policy = _document("assume", _statement(statement))
-    attached = Block(
-        name="assume-cluster-role", role=role_name, policy=Expression("data.aws_iam_policy_document.assume.json")
-    )
-    return f"{policy}\n\n{_resource('aws_iam_role_policy', attached)}"
+def identity_policy(statement: Mapping[str, Any], kind: str, name: str) -> str:
+    """An inline policy of a role or user; ``kind`` says which."""
+    document = _document("assume", _statement(statement))
+    attached = Block({"name": "assume-cluster-role", kind: name})
+    attached["policy"] = Expression("data.aws_iam_policy_document.assume.json")
+    return f"{document}\n\n{_resource(f'aws_iam_{kind}_policy', attached)}"
 
 
 def access_entry(cluster_name: str, principal_arn: str, policy_arn: str, namespace: str) -> str:
     """An access entry, and a policy on one namespace."""
-    names = Block(cluster_name=cluster_name, principal_arn=principal_arn)
-    entry = _resource("aws_eks_access_entry", Block(names, type="STANDARD"))
+    return f"{entry(cluster_name, principal_arn)}\n\n{policy(cluster_name, principal_arn, policy_arn, namespace)}"
+
+
+def entry(cluster_name: str, principal_arn: str, username: str = "") -> str:
+    """An access entry alone; without a user name of its own EKS gives it one."""
+    body = Block(cluster_name=cluster_name, principal_arn=principal_arn, type="STANDARD")
+    if username:
+        body["user_name"] = username
+    return _resource("aws_eks_access_entry", body)
+
+
+def remade_entry(cluster_name: str, principal_arn: str) -> str:
+    """An access entry that is there, and has to be made again."""
+    how = f"terraform apply -replace=aws_eks_access_entry.{_LABEL}, and of its policy associations too"
+    return f"# {how}\n{entry(cluster_name, principal_arn)}"
+
+
+def policy(cluster_name: str, principal_arn: str, policy_arn: str, namespace: str) -> str:
+    """An access policy on an entry that is there, on one namespace."""
     scope = Block(type="namespace", namespaces=[namespace])
-    return f"{entry}\n\n{policy(cluster_name, principal_arn, policy_arn, scope)}"
-
-
-def policy(cluster_name: str, principal_arn: str, policy_arn: str, scope: Block) -> str:
-    """An access policy on an entry that is there."""
     body = Block(cluster_name=cluster_name, principal_arn=principal_arn, policy_arn=policy_arn, access_scope=scope)
     return _resource("aws_eks_access_policy_association", body)
 

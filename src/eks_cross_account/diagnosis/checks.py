@@ -96,7 +96,8 @@ def _printed(finding: Finding) -> Finding:
         commands = tuple(map(printable_page, remedy.commands))
         remedy = replace(remedy, text=printable_page(remedy.text), commands=commands)
     seen = tuple((printable_line(name), printable_line(value)) for name, value in finding.evidence)
-    return replace(finding, summary=printable_line(finding.summary), evidence=seen, remedy=remedy)
+    summary, owner = printable_line(finding.summary), printable_line(finding.owner)
+    return replace(finding, summary=summary, evidence=seen, remedy=remedy, owner=owner)
 
 
 def _related(found: list[Finding]) -> list[Finding]:
@@ -158,8 +159,11 @@ def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
             "give this process credentials: a role of its container or instance, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or --profile"
         )
-        name = "credentials-missing" if missing else "credentials-invalid"
-        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy, retry=problem.retryable)
+        name, cause = "credentials-missing" if missing else "credentials-invalid", None
+        if remedies.WEB_IDENTITY_REFUSED in str(problem):
+            remedy, cause = remedies.github_remedy(), "F14"
+        yield Finding(name, "FAIL", "inferred", "credentials", str(problem), remedy=remedy, cause=cause,
+                      retry=problem.retryable)  # fmt: skip
         return
     source = evidence.credentials_source
     if evidence.caller is not None:

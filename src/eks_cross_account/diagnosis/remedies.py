@@ -1,7 +1,7 @@
 """What to do, as text, commands and policies, filled from what was seen. Touches nothing.
 
 What comes from outside is shell-quoted in commands and dumped by json in policies; an ARN that fails its grammar never
-reaches one.
+reaches one: a hole in angle brackets stands there instead.
 """
 
 from __future__ import annotations
@@ -13,12 +13,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
 from eks_cross_account.diagnosis import _terraform
 from eks_cross_account.diagnosis.report import Remedy
 from eks_cross_account.errors import InvalidArnError
 from eks_cross_account.identity import CallerIdentity, canonicalize, parse_arn
 
 _POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
+_BOTH = "API_AND_CONFIG_MAP"  # authentication mode
+_HOLE = "<PRINCIPAL_ARN>"
+_NAME = r"[A-Za-z0-9_+=,.@-]{1,64}"  # IAM's, of roles and users; STS's, of sessions
+_ROLE_OR_USER = rf"(role|user)/(?:[!-~]{{1,510}}/)?({_NAME})"
+_PRINCIPAL = re.compile(rf"arn:[a-z-]{{3,20}}:iam::[0-9]{{12}}:{_ROLE_OR_USER}")
+_CALLER = re.compile(
+    rf"arn:[a-z-]{{3,20}}:(?:iam::[0-9]{{12}}:(?:root|{_ROLE_OR_USER})"
+    rf"|sts::[0-9]{{12}}:(?:assumed-role/{_NAME}|federated-user)/{_NAME})"
+)
+WEB_IDENTITY_REFUSED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"  # STS names neither role nor policy
 
 
 def trust_statement(
@@ -26,11 +37,14 @@ def trust_statement(
 ) -> dict[str, Any]:
     """The statement that lets this caller assume a role, for the role's trust policy. Raises InvalidArnError.
 
-    ``actions``: with sts:TagSession where the hop passes tags, and sts:SetSourceIdentity where it passes one.
+    ``actions``: with sts:TagSession where the hop passes tags, and sts:SetSourceIdentity where it passes one. An ARN
+    with a character that IAM does not have in names is refused: in a condition ``*`` is everybody.
 
     STS does not say the path of the caller's role, and a trust policy that names the role without its path is refused
     by IAM; so the account is named, narrowed to the role under any path.
     """
+    if _CALLER.fullmatch(caller_arn) is None:
+        raise InvalidArnError(f"{printable(caller_arn)} is not the ARN of a principal that a policy can name")
     canonical = parse_arn(canonicalize(caller_arn))
     condition: dict[str, Any] = {}
     if ":assumed-role/" in caller_arn:
@@ -61,7 +75,7 @@ def refused_hop_remedy(message: str, caller_arn: str, role_arn: str, *, external
         return Remedy(_ELSEWHERE[by].format(action=action, role=role_arn)), own if by in _CALLERS else ""
     if is_explicit and by:
         whose = own if by == "identity-based policy" else _account(role_arn)
-        return Remedy(f"a statement with Deny in a {by} covers {action} on {role_arn}: narrow it"), whose
+        return Remedy(f"a statement with Deny in the {by} covers {action} on {role_arn}: narrow it"), whose
     if by == "identity-based policy":
         return identity_policy_remedy(caller_arn, role_arn, actions=actions), own
     return (
@@ -82,8 +96,9 @@ _ELSEWHERE = {
     "caller's network widens it",
 }
 _CALLERS = {"permissions boundary", "session policy", "VPC endpoint policy"}
-_KINDS = ("identity-based policy", "resource-based policy", *_ELSEWHERE)
-_ACTION = re.compile(r"perform: (sts:[A-Za-z]{1,40})\b")
+_KINDS = ("identity-based policy", "resource-based policy", "role trust policy", *_ELSEWHERE)
+_REASON = re.compile(rf"(?:because no|(with an explicit deny in) (?:an?|the)) ({'|'.join(_KINDS)})\b")
+_ACTION = re.compile(r"perform: (sts:(?:AssumeRole|TagSession|SetSourceIdentity))\b")
 
 
 def _action(message: str) -> str:
@@ -93,9 +108,8 @@ def _action(message: str) -> str:
 
 def _decided(message: str) -> tuple[str, bool]:
     """The kind of policy that AWS names, "" for none; and whether by an explicit deny."""
-    explicit = message.find("explicit deny in a")
-    reason = message[explicit if explicit >= 0 else max(message.find("because no "), 0) :]
-    return next((kind for kind in _KINDS if kind in reason), ""), explicit >= 0
+    found = _REASON.search(message)
+    return (found[2], found[1] is not None) if found else ("", False)
 
 
 def _account(arn: str) -> str:
@@ -107,7 +121,7 @@ def trust_policy_remedy(
     caller_arn: str, role_arn: str, *, external_id_sent: bool, actions: tuple[str, ...] = ("sts:AssumeRole",)
 ) -> Remedy:
     """For the owner of the role: the trust policy lacks this caller."""
-    role_name = role_arn.rsplit("/", 1)[-1]
+    _, role_name = _role_or_user(role_arn)
     external = (
         "The caller did send an external id: a Condition on sts:ExternalId, if there is one, must be exactly that."
         if external_id_sent
@@ -129,21 +143,28 @@ def trust_policy_remedy(
 def identity_policy_remedy(caller_arn: str, role_arn: str, *, actions: tuple[str, ...] = ("sts:AssumeRole",)) -> Remedy:
     """For the owner of the caller: its own policies do not allow the hop."""
     allowed: str | list[str] = actions[0] if len(actions) == 1 else list(actions)
-    statement = {"Effect": "Allow", "Action": allowed, "Resource": role_arn}
+    resource = role_arn if _PRINCIPAL.fullmatch(role_arn) else "<ROLE_ARN>"
+    statement = {"Effect": "Allow", "Action": allowed, "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    try:
-        role_name = canonicalize(caller_arn).rsplit("/", 1)[-1]
-    except InvalidArnError:
-        role_name = "ROLE_NAME"
-    put = f"aws iam put-role-policy --role-name {shlex.quote(role_name)} --policy-name assume-cluster-role"
+    kind, name = _role_or_user(caller_arn)
+    put = f"aws iam put-{kind}-policy --{kind}-name {shlex.quote(name)} --policy-name assume-cluster-role"
     command = f"{put} --policy-document {shlex.quote(policy)}"
-    text = f"allow {' and '.join(actions)} on {role_arn} in the policies of {role_name}"
-    return Remedy(text, (command,), hcl=_terraform.identity_policy(statement, role_name))
+    text = f"allow {' and '.join(actions)} on {role_arn} in the policies of {name}"
+    return Remedy(text, (command,), hcl=_terraform.identity_policy(statement, kind, name))
+
+
+def _role_or_user(arn: str) -> tuple[str, str]:
+    """Which of the two the ARN is of, a session's too, and the name; a hole for what is neither."""
+    try:
+        found = _PRINCIPAL.fullmatch(canonicalize(arn))
+    except InvalidArnError:
+        found = None
+    return (found[1], found[2]) if found else ("role", "<ROLE_NAME>")
 
 
 def github_remedy(role_arn: str = "") -> Remedy:
-    """For the owner of the role: AssumeRoleWithWebIdentity was refused to a workflow of GitHub Actions."""
-    account = _account(role_arn) or "<ACCOUNT>"
+    """For the owner of the role: AssumeRoleWithWebIdentity was refused, as it is to a workflow of GitHub Actions."""
+    account = _account(role_arn) if _PRINCIPAL.fullmatch(role_arn) else "<ACCOUNT>"
     issuer = "token.actions.githubusercontent.com"
     statement = {
         "Effect": "Allow",
@@ -155,11 +176,11 @@ def github_remedy(role_arn: str = "") -> Remedy:
         },
     }
     text = (
-        "the role's trust policy must name the provider and fit the claim `sub` of the workflow's token to the letter: "
-        "repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH, or :environment:NAME where the job has one, or :pull_request. "
+        "the role's trust policy must name the provider of the token and fit its claim `sub` to the letter. In GitHub "
+        "Actions that is repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH, or :environment:NAME where the job has one, or :pull_request. "
         f"The workflow needs `permissions: id-token: write`.\n{json.dumps(statement, indent=2)}"
     )
-    role_name = role_arn.rsplit("/", 1)[-1] or "<ROLE>"
+    _, role_name = _role_or_user(role_arn)
     return Remedy(text, hcl=_terraform.trust(statement, role_name))
 
 
@@ -210,9 +231,9 @@ def mapping_remedy(
         return _aws_auth_remedy(cluster_name, region, identity.canonical_arn, is_role=kind == "role")
     if kind not in {"role", "user"}:
         return Remedy(f"no access entry can be made for a {kind}: go to the cluster with a role, and map that")
-    arn = shlex.quote(principal_arn or _with_hole(identity.canonical_arn))
-    policy = f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {arn}"
+    principal = _principal(principal_arn) if principal_arn else _with_hole(identity.canonical_arn)
+    policy = _policy_arn(region)
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal)}"
     scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
     commands: tuple[str, ...] = (
         f"aws eks create-access-entry {flags} --type STANDARD",
@@ -226,11 +247,9 @@ def mapping_remedy(
     if not mode:
         text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
         commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
-    hcl = _terraform.access_entry(
-        cluster_name, principal_arn or _with_hole(identity.canonical_arn), policy, "<NAMESPACE>"
-    )
+    hcl = _terraform.access_entry(cluster_name, principal, policy, "<NAMESPACE>")
     if principal_arn is None:
-        name = canonical.resource.rsplit("/", 1)[1]
+        _, name = _role_or_user(identity.canonical_arn)
         text = (
             f"{text} <PATH/>: the role's path, or nothing; only its account {canonical.account} can say (iam get-role)."
         )
@@ -242,8 +261,8 @@ def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_r
     section, key = ("mapRoles", "rolearn") if is_role else ("mapUsers", "userarn")
     row = (
         f"{section}: |",
-        f"  - {key}: {json.dumps(canonical_arn)}",
-        '    username: "airflow"',
+        f"  - {key}: {json.dumps(canonical_arn if _CALLER.fullmatch(canonical_arn) else '<ARN>')}",
+        '    username: "eks-cross-account"',
         "    groups:",
         '      - "<GROUP>"',
     )
@@ -253,14 +272,32 @@ def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_r
         "one, and <GROUP> is a group that a RoleBinding names. The cluster is in mode CONFIG_MAP, where access entries "
         "count for nothing; the command lets it take both (there is no way back)."
     )
-    command = f"{update} \\\n    --access-config authenticationMode=API_AND_CONFIG_MAP"
-    hcl = _terraform.authentication_mode("API_AND_CONFIG_MAP")
-    return Remedy(text, (command,), hcl=hcl, yaml="\n".join(row))
+    command = f"{update} \\\n    --access-config authenticationMode={_BOTH}"
+    return Remedy(text, (command,), hcl=_terraform.authentication_mode(_BOTH), yaml="\n".join(row))
+
+
+def direct_entry(cluster_name: str, region: str, caller_arn: str) -> str:
+    """The command that lets the caller itself in, with no role to assume; "" for who can have no access entry."""
+    try:
+        canonical = canonicalize(caller_arn)
+    except InvalidArnError:
+        return ""
+    if _CALLER.fullmatch(caller_arn) is None or _PRINCIPAL.fullmatch(canonical) is None:
+        return ""
+    arn = _with_hole(canonical) if ":assumed-role/" in caller_arn else caller_arn
+    flags = f"{_cluster_flags(cluster_name, region)} --principal-arn {shlex.quote(arn)}"
+    return f"aws eks create-access-entry {flags} --type STANDARD"
 
 
 def _with_hole(canonical_arn: str) -> str:
-    head, _, name = canonical_arn.partition(":role/")
-    return f"{head}:role/<PATH/>{name}"
+    """The ARN of a role as an access entry names it, where nobody here knows the path."""
+    if _PRINCIPAL.fullmatch(canonical_arn) is None:
+        return _HOLE
+    return canonical_arn.replace(":role/", ":role/<PATH/>", 1)
+
+
+def _policy_arn(region: str) -> str:
+    return f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
 
 
 def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-name") -> str:
@@ -268,8 +305,6 @@ def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-nam
 
 
 # --- what the mapping checks ask for; each for the owner of the cluster
-
-_PRINCIPAL = re.compile(r"arn:[a-z-]{3,20}:iam::[0-9]{12}:(?:role|user)/[!-~]{1,577}")  # path and name, as IAM has them
 
 
 def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str) -> Remedy:
@@ -281,7 +316,7 @@ def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principa
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry is for an earlier principal of this name: only a new one has the new one's unique id."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
     text = (
         "delete the entry and make it again: it keeps the unique id of the role that it was made for. Its policies go "
         "with it: look at them first, and associate them again (aws eks associate-access-policy)."
@@ -291,40 +326,45 @@ def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> R
         f"aws eks delete-access-entry {flags}",
         f"aws eks create-access-entry {flags} --type STANDARD",
     )
-    return Remedy(text, commands)
+    return Remedy(text, commands, hcl=_terraform.remade_entry(cluster_name, _principal(principal_arn)))
 
 
 def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry makes nodes of its role."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
     text = (
         "take a role of its own for this access, with an entry of type STANDARD. Only where no node uses this role: "
         "delete the entry, and make it again with that type."
     )
-    return Remedy(text, (f"aws eks describe-access-entry {flags}",))
+    hcl = _terraform.access_entry(cluster_name, _HOLE, _policy_arn(region), "<NAMESPACE>")
+    return Remedy(text, (f"aws eks describe-access-entry {flags}",), hcl=hcl)
 
 
 def username_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry's user name is one that the authenticator refuses."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
     text = "give the entry another user name; aws:, eks:, amazon:, iam: and system: are EKS's own"
-    return Remedy(text, (f"aws eks update-access-entry {flags} --username {shlex.quote('<USERNAME>')}",))
+    command = f"aws eks update-access-entry {flags} --username {shlex.quote('<USERNAME>')}"
+    return Remedy(text, (command,), hcl=_terraform.entry(cluster_name, _principal(principal_arn), "<USERNAME>"))
 
 
 def mode_remedy(cluster_name: str, region: str) -> Remedy:
     """Access entries count for nothing in the cluster's mode."""
     update = f"aws eks update-cluster-config {_cluster_flags(cluster_name, region, flag='--name')}"
-    command = f"{update} \\\n    --access-config authenticationMode=API_AND_CONFIG_MAP"
-    return Remedy("let the cluster take access entries beside aws-auth; there is no way back", (command,))
+    command = f"{update} \\\n    --access-config authenticationMode={_BOTH}"
+    text = "let the cluster take access entries beside aws-auth; there is no way back"
+    return Remedy(text, (command,), hcl=_terraform.authentication_mode(_BOTH))
 
 
 def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry lets in and allows nothing."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {_principal(principal_arn)}"
-    policy = f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
+    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
+    policy = _policy_arn(region)
     scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
     command = f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}"
-    return Remedy("associate a policy on its namespace, or give the entry a group that a RoleBinding names", (command,))
+    text = "associate a policy on its namespace, or give the entry a group that a RoleBinding names"
+    hcl = _terraform.policy(cluster_name, _principal(principal_arn), policy, "<NAMESPACE>")
+    return Remedy(text, (command,), hcl=hcl)
 
 
 def aws_auth_remedy(
@@ -339,9 +379,9 @@ def aws_auth_remedy(
         "either write its row in the ConfigMap aws-auth of kube-system as below (no path in the ARN; <GROUP> is one "
         f"that a RoleBinding names), or {entry.text}"
     )
-    return Remedy(text, entry.commands, yaml=row.yaml)
+    return Remedy(text, entry.commands, hcl=entry.hcl, yaml=row.yaml)
 
 
 def _principal(arn: str) -> str:
-    """For a shell; what is no ARN of a role or user becomes a hole."""
-    return shlex.quote(arn if _PRINCIPAL.fullmatch(arn) else "<PRINCIPAL_ARN>")
+    """The ARN; what is no ARN of a role or user becomes a hole."""
+    return arn if _PRINCIPAL.fullmatch(arn) else _HOLE

@@ -13,10 +13,15 @@ Verdict = Literal["healthy", "broken", "unknown"]
 Form = Literal["cli", "hcl", "yaml"]
 
 SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new number
+MAX_BYTES = 1 << 20  # of a report's JSON, when it is read again
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
 _WIDTH = 80
 _INDENT = 8
 _GOOD_NEWS = 2  # lines of a link that holds: the page fits a screen of 24 when all do
+
+
+class UnreadableReportError(ValueError):
+    """The text is no report that ``check --output json`` printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,11 @@ class Remedy:
     yaml: str | None = None
 
     def pasted(self, form: Form) -> tuple[str, ...]:
-        """What to paste: in this form where there is one, else commands and what goes into a file beside them."""
+        """What to paste: in this form where there is one, else commands; and what goes into a file beside them."""
+        rows = (self.yaml,) if self.yaml else ()
         if form == "hcl" and self.hcl:
-            return (self.hcl,)
-        if form == "yaml" and self.yaml:
-            return (self.yaml,)
-        return (*([self.yaml] if self.yaml else []), *self.commands)
+            return (*rows, self.hcl)
+        return rows if rows and form == "yaml" else (*rows, *self.commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,19 @@ class Report:
             lines += _lines(finding, form)
         lines += ["", f"verdict: {self.verdict}{_because(self)}"]
         return "\n".join(lines) + "\n"
+
+
+def read_document(raw: str | bytes) -> dict[str, Any]:
+    """A report's JSON, of which nothing but the schema is known. Raises UnreadableReportError for anything else."""
+    if len(raw) > MAX_BYTES:
+        raise UnreadableReportError(f"a report of check has not more than {MAX_BYTES} bytes")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise UnreadableReportError("it is not JSON: give what `check --output json` printed") from None
+    if not isinstance(document, dict) or (document.get("schema"), document.get("command")) != (SCHEMA, "check"):
+        raise UnreadableReportError(f"it is no report of check ({SCHEMA})")
+    return document
 
 
 def _because(report: Report) -> str:
