@@ -143,7 +143,7 @@ def test_a_hop_that_passes_tags_needs_tagsession_too() -> None:
     ("value", "written"),
     [
         ('a"b\\', '"a\\"b\\\\"'),
-        ("${x} %{y}", '"$${x} %%{y}"'),
+        ("${x} %{y} $5 100%", '"\\u0024{x} \\u0025{y} $5 100%"'),
         ("$${x}", '"\\u0024\\u0024{x}"'),
         ("\u202e\n\U0001f600", '"\\u202e\\n\\U0001f600"'),
     ],

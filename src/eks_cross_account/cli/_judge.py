@@ -84,10 +84,11 @@ def _earlier(file: str | None) -> dict[str, Any] | None:
     if file is None:
         return None
     from eks_cross_account.diagnosis import _compare  # noqa: PLC0415 - only where it is asked
+    from eks_cross_account.diagnosis.report import UnreadableReportError  # noqa: PLC0415 - as above
 
     try:
         return _compare.read_report(_read(file, _INPUT_LIMIT + 1))
-    except _compare.UnreadableReportError as error:
+    except UnreadableReportError as error:
         raise UsageError(f"--compare {printable(file)}: {error}") from None
 
 

@@ -88,11 +88,13 @@ def _to_run(broken: Finding) -> Iterator[str]:
     remedy = broken.remedy
     if remedy is None:
         return
+    run = "Please run:"
     if remedy.yaml and not _makes_an_entry(remedy.commands):
         yield "In the ConfigMap aws-auth of the namespace kube-system:"
         yield from (f"  {line}" for line in remedy.yaml.splitlines())
+        run = "Or let the cluster take access entries, too; there is no way back:"
     if remedy.commands:
-        yield "Please run:"
+        yield run
         yield from (f"  {_one_line(command)}" for command in remedy.commands)
 
 
@@ -108,7 +110,7 @@ def _afterwards(report: Report, broken: Finding) -> Iterator[str]:
     if broken.id.startswith(_HOP):
         yield "To undo: put the policy back as it was."
     elif broken.remedy is not None and broken.remedy.yaml:
-        yield "To undo: take the row out again; the cluster's authentication mode cannot be put back."
+        yield "To undo: take the row out again; the authentication mode cannot be put back."
     elif any("update-cluster-config" in command for command in commands):
         yield "To undo: not possible, the mode stays; what is in aws-auth counts as before."
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LABEL = "eks_access"  # of every resource: they are to be renamed and merged anyhow
 _BMP = 0xFFFF
-_TEMPLATE = re.compile(r"(\$+|%+)\{")
+_TEMPLATE = re.compile(r"(?:\$+|%+)(?=\{)")
 
 
 class Expression(str):
@@ -29,15 +29,12 @@ class Block(dict[str, Any]):
 
 
 def quoted(value: str) -> str:
-    """The value as a quoted template: escapes, ``${`` and ``%{`` doubled."""
+    """The value as a quoted template; the signs that begin one are escaped.
+
+    They may be doubled, too: but after another sign that is read in two ways, and some parsers want a closing brace.
+    """
     written = "".join(_escaped(char) for char in value)
-    return '"' + _TEMPLATE.sub(_doubled, written) + '"'
-
-
-def _doubled(found: re.Match[str]) -> str:
-    """``${`` as ``$${``; after another ``$`` that would be read in two ways, so then each is escaped."""
-    signs = found[1]
-    return f"{signs * 2}{{" if len(signs) == 1 else f"\\u{ord(signs[0]):04x}" * len(signs) + "{"
+    return '"' + _TEMPLATE.sub(lambda found: "".join(f"\\u{ord(sign):04x}" for sign in found[0]), written) + '"'
 
 
 def _escaped(char: str) -> str:

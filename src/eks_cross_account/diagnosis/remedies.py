@@ -177,8 +177,8 @@ def github_remedy(role_arn: str = "") -> Remedy:
     }
     text = (
         "the role's trust policy must name the provider of the token and fit its claim `sub` to the letter. In GitHub "
-        "Actions that is repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH, or :environment:NAME where the job has one, or :pull_request. "
-        f"The workflow needs `permissions: id-token: write`.\n{json.dumps(statement, indent=2)}"
+        "Actions that is repo:OWNER/REPOSITORY:ref:refs/heads/BRANCH, or :environment:NAME where the job has one, or "
+        f":pull_request. The workflow needs `permissions: id-token: write`.\n{json.dumps(statement, indent=2)}"
     )
     _, role_name = _role_or_user(role_arn)
     return Remedy(text, hcl=_terraform.trust(statement, role_name))
@@ -310,8 +310,7 @@ def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-nam
 def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str) -> Remedy:
     """As ``mapping_remedy``, for a principal that nobody has a token of."""
     identity = CallerIdentity(parse_arn(canonical_arn).account, canonical_arn, "")
-    known = principal_arn if principal_arn and _PRINCIPAL.fullmatch(principal_arn) else None
-    return mapping_remedy(cluster_name, region, identity, principal_arn=known, mode=mode)
+    return mapping_remedy(cluster_name, region, identity, principal_arn=principal_arn, mode=mode)
 
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
@@ -376,7 +375,7 @@ def aws_auth_remedy(
         return row
     entry = entry_remedy(cluster_name, region, canonical_arn, principal_arn=principal_arn, mode=mode)
     text = (
-        "either write its row in the ConfigMap aws-auth of kube-system as below (no path in the ARN; <GROUP> is one "
+        "either write its row in the ConfigMap aws-auth of kube-system (no path in the ARN; <GROUP> is one "
         f"that a RoleBinding names), or {entry.text}"
     )
     return Remedy(text, entry.commands, hcl=entry.hcl, yaml=row.yaml)
