@@ -164,10 +164,8 @@ def test_a_role_that_nothing_maps_asks_for_an_entry_and_shows_where_to_look() ->
 def test_a_refused_token_that_nobody_could_judge_asks_for_the_log() -> None:
     lines = ask_owner(report(broken("unauthorized", Remedy("look into the log")))).splitlines()
 
-    assert (
-        lines[1]
-        == f"What we want: to know why the cluster refuses the token of arn:aws:sts::{B}:assumed-role/role-1/s."
-    )
+    signer = f"arn:aws:sts::{B}:assumed-role/role-1/s"
+    assert lines[1] == f"What we want: to know why the cluster refuses the token of {signer}."
     assert [called[1:3] for called in commands_in(lines)] == [["logs", "start-query"]] * 2
 
 
@@ -178,8 +176,9 @@ def test_a_cluster_in_mode_config_map_is_asked_for_the_row() -> None:
 
     first = lines.index("In the ConfigMap aws-auth of the namespace kube-system:") + 1
     assert "\n".join(line[2:] for line in lines[first : first + 5]) == row.yaml
+    assert lines[first + 5] == "Or let the cluster take access entries, too; there is no way back:"
     assert "delete-access-entry" not in "\n".join(lines)
-    assert lines[-1] == "To undo: take the row out again; the cluster's authentication mode cannot be put back."
+    assert lines[-1] == "To undo: take the row out again; the authentication mode cannot be put back."
 
 
 def test_a_mode_that_has_no_way_back_says_so() -> None:
@@ -188,9 +187,8 @@ def test_a_mode_that_has_no_way_back_says_so() -> None:
     assert lines[-1] == "To undo: not possible, the mode stays; what is in aws-auth counts as before."
 
 
-HOSTILE = st.text() | st.lists(st.sampled_from(["\x1b[31m", "\u202e", "\n", "\r", "\u2028", "\x85", "\\\n", "x"])).map(
-    "".join
-)
+STEERING = ("\x1b[31m", "\u202e", "\n", "\r", "\u2028", "\x85", "\\\n", "x")
+HOSTILE = st.text() | st.lists(st.sampled_from(STEERING)).map("".join)
 
 
 @given(name=st.sampled_from(["assume-role-denied", "not-mapped", "unreachable", "wrong-signer"]), evil=HOSTILE)

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eks_cross_account.cli import main
 from eks_cross_account.diagnosis import Finding, Remedy, Report, ask_owner, remedies
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 CHECK = ["check", "--cluster-name", "analytics", "--role-arn", ROLE]
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\"'&"
+MARKUP = ("<b>", "</section>", "<!--", "-->", "]]>", "&lt;", "&#60;", '" onload="x', "' style='", "</style>",
+          "<svg/onload=1>", "\x1b]0;x\x07", "\u202e", "\u2028", "\x00", "\n", "\n{", "x")  # fmt: skip
 
 
 @pytest.fixture
@@ -33,12 +37,23 @@ def broken(eks_sandbox: Sandbox) -> Sandbox:
 class Elements(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.found: list[tuple[str, ...]] = []
         self.feed(page)
+        self.close()
+
+    @property
+    def tags(self) -> set[str]:
+        return {tag for tag, *_ in self.found}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append(tag)
+        self.found.append((tag, *(name for name, _ in attrs)))
         assert not any(name.startswith("on") or name in {"src", "href"} for name, _ in attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.found.append((f"/{tag}",))
+
+    def handle_comment(self, data: str) -> None:
+        self.found.append(("comment", data))
 
 
 def report(text: str) -> Report:
@@ -56,12 +71,21 @@ def test_hostile_text_makes_no_element_and_steers_nothing() -> None:
     assert "\u202e" not in page
 
 
+@given(st.text() | st.lists(st.sampled_from(MARKUP)).map("".join))
+def test_whatever_a_report_holds_its_page_has_the_same_elements(text: str) -> None:
+    page = report(f"x{text}").to_html()
+
+    plain = "plain\n{" if "\n{" in text else "plain"  # what looks like JSON is shown as such
+    assert Elements(page).found == Elements(report(plain).to_html()).found
+    assert all(line.isprintable() for line in page.split("\n"))
+
+
 @pytest.mark.usefixtures("broken")
 def test_the_page_of_a_broken_chain_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CHECK, "--output", "html"]) == 1
 
     page = capsys.readouterr().out
-    assert {"svg", "section", "pre", "style"} <= set(Elements(page).found)
+    assert {"svg", "section", "pre", "style"} <= Elements(page).tags
     assert "aws_eks_access_entry" in page
     assert "http://" not in page
 
@@ -105,41 +129,6 @@ def test_a_refused_hop_is_asked_for_with_its_statement() -> None:
 
 
 @pytest.mark.parametrize(
-    ("because", "owner", "said"),
-    [
-        ("because no identity-based policy allows the sts:AssumeRole action", "111111111111", "allow sts:AssumeRole"),
-        ("because no resource-based policy allows the sts:AssumeRole action", "222222222222", "trust policy"),
-        ("because no permissions boundary allows the sts:AssumeRole action", "111111111111", "boundary"),
-        ("because no session policy allows the sts:AssumeRole action", "111111111111", "session"),
-        ("because no VPC endpoint policy allows the sts:AssumeRole action", "111111111111", "VPC endpoint"),
-        ("with an explicit deny in a service control policy", "", "organization"),
-        ("with an explicit deny in a resource control policy", "", "organization"),
-        ("with an explicit deny in an identity-based policy", "111111111111", "Deny"),
-        ("with an explicit deny in a resource-based policy", "222222222222", "Deny"),
-        ("", "222222222222", "trust policy"),
-    ],
-)
-def test_awss_words_decide_what_mends_a_refused_hop_and_who(because: str, owner: str, said: str) -> None:
-    caller = "arn:aws:sts::111111111111:assumed-role/mwaa-exec/s"
-    message = f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {ROLE} {because}"
-
-    remedy, whose = remedies.refused_hop_remedy(message, caller, ROLE, external_id_sent=False)
-
-    assert (whose, said in remedy.text) == (owner, True), remedy.text
-
-
-def test_a_hop_that_passes_tags_needs_tagsession_too() -> None:
-    caller = "arn:aws:sts::111111111111:assumed-role/mwaa-exec/s"
-    message = (
-        f"is not authorized to perform: sts:TagSession on resource: {ROLE} because no resource-based policy allows"
-    )
-
-    remedy, _ = remedies.refused_hop_remedy(message, caller, ROLE, external_id_sent=False)
-
-    assert 'actions = ["sts:AssumeRole", "sts:TagSession"]' in (remedy.hcl or "")
-
-
-@pytest.mark.parametrize(
     ("value", "written"),
     [
         ('a"b\\', '"a\\"b\\\\"'),
@@ -150,6 +139,83 @@ def test_a_hop_that_passes_tags_needs_tagsession_too() -> None:
 )
 def test_a_value_is_written_so_that_terraform_reads_it_back(value: str, written: str) -> None:
     assert quoted(value) == written
+
+
+FORMS = (["--output", "text"], ["--remedy", "hcl"], ["--remedy", "yaml"], ["--output", "json"], ["--output", "html"],
+         ["--ask-owner"])  # fmt: skip
+
+
+def break_the_mapping(sandbox: Sandbox) -> None:
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda _: None, 0),
+        (break_the_mapping, 1),
+        (lambda sandbox: sandbox.deny("sts:AssumeRole"), 1),
+        (lambda sandbox: sandbox.deny("eks:DescribeCluster"), 3),
+    ],
+    ids=["healthy", "not mapped", "refused hop", "unknown"],
+)
+def test_no_form_changes_the_exit_code_or_shows_a_secret(
+    eks_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], form: list[str], change: Any, code: int
+) -> None:
+    change(eks_sandbox)
+
+    assert main([*CHECK, "--external-id", "canary-7", *form]) == code
+
+    printed = capsys.readouterr()
+    secrets = [eks_sandbox.environ[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
+    assert not any(secret in printed.out + printed.err for secret in (*secrets, "canary-7", "k8s-aws-v1."))
+    assert all(line.isprintable() for line in printed.out.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--ask-owner", "--output", "json"],
+        ["--ask-owner", "--output", "html"],
+        ["--ask-owner", "--remedy", "hcl"],
+        ["--ask-owner", "--compare", "file"],
+        ["--ask-owner", "--principal-arn", ROLE],
+        ["--remedy", "hcl", "--output", "json"],
+        ["--remedy", "cli", "--output", "html"],
+        ["--compare", "file", "--output", "html"],
+        ["--remedy", "json"],
+        ["--compare", "/nonexistent/file"],
+        ["--compare", "/"],
+    ],
+    ids=" ".join,
+)
+def test_forms_that_exclude_each_other_are_usage(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*CHECK, *flags]) == 2
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert flags[0] in printed.err or "cannot read" in printed.err
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_all_is_well_on_one_screen(eks_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], number: int) -> None:
+    gates = [f"arn:aws:iam::222222222222:role/team/gateway-number-{gate}" for gate in range(1, number)]
+    before = "arn:aws:iam::111111111111:role/service-role/mwaa-exec"
+    for gate in gates:
+        eks_sandbox.add_role(gate, trust=[before], allow=["sts:AssumeRole"])
+        before = gate
+    eks_sandbox.delete_role(ROLE)
+    eks_sandbox.add_role(ROLE, trust=[before], allow=["eks:*", "iam:GetRole"])
+    eks_sandbox.remove_access_entry(eks_sandbox.cluster(), ROLE)
+    eks_sandbox.add_access_entry(eks_sandbox.cluster(), ROLE, groups=["airflow-workers"])
+    roles = [flag for arn in (*gates, ROLE) for flag in ("--role-arn", arn)]
+
+    assert main(["check", "--cluster-name", "analytics", *roles]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(1 + (len(line) - 1) // 80 for line in lines) <= 24  # rows of a terminal: an ARN is not broken
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
 
 
 def json_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -180,11 +246,23 @@ def test_nothing_has_changed_between_two_runs(eks_sandbox: Sandbox, capsys: pyte
     assert changes(first, second) == ()
 
 
+GREEN = {"id": "cluster", "state": "PASS", "title": "cluster", "summary": "x", "evidence": {"type": "STANDARD"}}
+
+
+def written(**members: Any) -> bytes:
+    """A report that can be compared with, but for these members."""
+    document = {"schema": "eks-token-check/1", "command": "check", "verdict": "healthy", "findings": [GREEN]}
+    return json.dumps({**document, **members}).encode()
+
+
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[" * 100_000, b"[]", b'{"schema": "eks-token-check/1", "command": "decode"}', b" " * 1_000_001,
-     b'{"schema": "eks-token-check/1", "command": "check", "findings": [1]}'],
-    ids=lambda raw: str(raw[:20]),
+    [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe\x00", b" " * 2_000_000, b'{"a": ' * 100_000,
+     b'{"schema": "eks-token-check/1", "command": "decode"}', b'{"schema": "eks-token-check/2", "command": "check"}',
+     written(findings=[1]), written(findings=None), written(verdict=None), written(verdict=["x"]),
+     written(identity=[]), written(identity={"arn": ["x"]}), written(cluster={"version": {}}),
+     written(findings=[{**GREEN, "evidence": {"type": [[]]}}]), written(findings=[{**GREEN, "title": 1}])],
+    ids=lambda raw: str(raw[-40:]),
 )  # fmt: skip
 def test_what_is_no_report_is_refused(raw: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file"
@@ -196,10 +274,43 @@ def test_what_is_no_report_is_refused(raw: bytes, tmp_path: Path, capsys: pytest
     assert "--compare" in capsys.readouterr().err
 
 
-def test_hostile_values_of_an_earlier_report_steer_nothing() -> None:
-    def document(text: str) -> dict[str, Any]:
-        return {"verdict": text, "findings": [], "identity": {"arn": text}, "cluster": {"version": text}}
+@given(st.text(st.characters()) | st.sampled_from([HOSTILE, "\ud800", "x" * 5000]))
+def test_hostile_values_of_an_earlier_report_steer_nothing(text: str) -> None:
+    finding = {**GREEN, "title": text, "id": text, "state": text, "evidence": {"type": text, "row": text}}
+    told = {"verdict": text, "identity": {"arn": text}, "cluster": {"version": text, "certificate_authority": text}}
+    earlier = read_report(written(findings=[finding], **told))
 
-    for change in changes(document(HOSTILE), document("x")):
-        assert change.before.isprintable()
-        assert change.before.isascii()
+    found = changes(earlier, read_report(written()))
+
+    assert len(found) >= 5
+    for shown in (part for change in found for part in (change.what, change.before, change.after)):
+        assert shown.isascii()
+        assert shown.isprintable() or shown == ""
+        assert len(shown) <= 10_000
+
+
+def test_an_earlier_report_is_printed_without_what_steers(
+    eks_sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del eks_sandbox
+    file = tmp_path / "e\x1b[31mvil.json"
+    file.write_bytes(written(findings=[{**GREEN, "title": HOSTILE}], cluster={"certificate_authority": "\ud800"}))
+
+    assert main([*CHECK, "--compare", str(file)]) == 0
+
+    out = capsys.readouterr().out
+    assert "<script>alert(1)</script>\\x1b[31m\\x202e" in out
+    assert all(line.isprintable() for line in out.split("\n"))
+
+
+def test_what_has_changed_is_in_the_json_too(
+    eks_sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "good.json"
+    file.write_text(json_of(capsys))
+    eks_sandbox.cluster().version = "1.35"
+
+    assert main([*CHECK, "--compare", str(file), "--output", "json"]) == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert {"what": "cluster version", "before": "1.34", "after": "1.35"} in document["changes"]

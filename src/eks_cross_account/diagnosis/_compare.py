@@ -37,7 +37,7 @@ def read_report(raw: bytes) -> dict[str, Any]:
     if not isinstance(findings, list) or not all(_is_finding(found) for found in findings):
         raise UnreadableReportError("its findings cannot be read")
     for name in ("identity", "cluster"):
-        if not _is_flat(document.get(name) or {}):
+        if document.get(name) is not None and not _is_flat(document[name]):
             raise UnreadableReportError(f"its {name} cannot be read")
     return document
 
