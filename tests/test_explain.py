@@ -50,6 +50,8 @@ def said(text: str) -> list[tuple[str, str | None]]:
         ('{"kind":"Event","user":{},"verb":"list","responseStatus":{"code":401}}', ("unauthorized", None)),
         ("(ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found for name: x.",
          ("wrong-cluster", "N2")),
+        ("AssumeRoleWithWebIdentity operation: Not authorized to perform sts:AssumeRoleWithWebIdentity",
+         ("assume-role-denied", "F14")),
         ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", ("credentials-missing", None)),
         ("An error occurred (ExpiredToken) when calling the AssumeRole operation: x", ("session-ended", "U11")),
         ("Unable to connect to the server: getting credentials: exec: executable aws not found",
@@ -184,3 +186,13 @@ def test_no_text_makes_it_raise_or_print_what_steers_a_terminal(text: str, aroun
 def test_megabytes_of_what_looks_like_it_come_to_an_end(unit: str) -> None:
     size = 10_000_000 if unit == "x" else 1_000_000
     assert len(explain(unit * (size // len(unit)), now=NOW)) <= 20
+
+
+def test_a_web_identity_that_is_refused_is_told_what_the_trust_policy_needs() -> None:
+    (item,) = explain(
+        "Could not assume role with OIDC: Not authorized to perform sts:AssumeRoleWithWebIdentity", now=NOW
+    )
+
+    assert "token.actions.githubusercontent.com:sub" in item.remedy.text
+    assert "aws_iam_policy_document" in str(item.to_dict()["remedy"]["hcl"])
+    assert '"Action": "sts:AssumeRoleWithWebIdentity"' in item.to_text()

@@ -198,6 +198,26 @@ def test_forms_that_exclude_each_other_are_usage(flags: list[str], capsys: pytes
     assert flags[0] in printed.err or "cannot read" in printed.err
 
 
+def test_a_web_identity_that_is_refused_gets_the_trust_policy_that_it_needs(
+    eks_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "jwt"
+    token.write_text("e30.eyJpc3MiOiJodHRwczovL3Rva2VuLmFjdGlvbnMuZ2l0aHVidXNlcmNvbnRlbnQuY29tIiwic3ViIjoieCJ9.canary")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    del eks_sandbox
+
+    assert main([*CHECK, "--remedy", "hcl"]) == 1
+
+    out = capsys.readouterr().out
+    assert "FAIL    [credentials-invalid] the AWS credentials cannot be used: An error" in out
+    assert '"token.actions.githubusercontent.com:sub": "repo:<OWNER>/<REPOSITORY>:ref:refs/heads/<BRANCH>"' in out
+    assert 'data "aws_iam_policy_document" "trust" {' in out
+    assert "canary" not in out
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_all_is_well_on_one_screen(eks_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], number: int) -> None:
     gates = [f"arn:aws:iam::222222222222:role/team/gateway-number-{gate}" for gate in range(1, number)]
