@@ -20,7 +20,7 @@ from eks_cross_account.sandbox import _pods, _server
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
 _TICK = 0.05
 _HEAD_LIMIT = 65_536
@@ -106,13 +106,13 @@ class Kubelet:
 
     async def _log(self, request: web.BaseRequest, document: dict[str, Any], container: str) -> web.StreamResponse:
         namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
-        reader = _LogReader(_container(document, container), request.rel_url.query)
+        reader = _reader(_container(document, container), request.rel_url.query)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await answer.prepare(request)
         follow = request.rel_url.query.get("follow") == "true"
         while True:
             told = _container(document, container)
-            for line in reader.read(told):
+            for line in reader.read(told, _until(told)):
                 await answer.write(line)
             if told.ends is not None or not follow or request.transport is None or request.transport.is_closing():
                 break
@@ -176,33 +176,19 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-class _LogReader:
-    """What one request has not been given yet: the kubelet's reading of PodLogOptions."""
+def _reader(container: _pods.Container, query: Any) -> _pods.LogReader:
+    """The kubelet's reading of the options, which the API server has checked."""
+    since = datetime.fromisoformat(query["sinceTime"]) if "sinceTime" in query else None
+    if "sinceSeconds" in query:
+        since = datetime.now(UTC) - timedelta(seconds=min(int(query["sinceSeconds"]), _pods.LONGEST))
+    limit, tail = (int(query[name]) if name in query else None for name in ("limitBytes", "tailLines"))
+    timestamps = query.get("timestamps") == "true"
+    return _pods.LogReader(container, _until(container), timestamps=timestamps, limit=limit, since=since, tail=tail)
 
-    def __init__(self, container: _pods.Container, query: Any) -> None:
-        self._timestamps = query.get("timestamps") == "true"
-        self._limit = int(query["limitBytes"]) if "limitBytes" in query else None
-        self._since: datetime | None = None
-        if "sinceTime" in query:
-            self._since = datetime.fromisoformat(query["sinceTime"])
-        elif "sinceSeconds" in query:
-            self._since = datetime.now(UTC) - timedelta(seconds=min(int(query["sinceSeconds"]), _pods.LONGEST))
-        written = len(list(self._lines(container)))
-        self._given = max(0, written - int(query["tailLines"])) if "tailLines" in query else 0
 
-    def _lines(self, container: _pods.Container) -> Iterator[tuple[datetime, str]]:
-        now = datetime.now(UTC) if container.ends is None else container.ends
-        return (found for found in container.log(now) if self._since is None or found[0] >= self._since)
-
-    def read(self, container: _pods.Container) -> Iterator[bytes]:
-        for at, line in list(self._lines(container))[self._given :]:
-            self._given += 1
-            raw = f"{_pods.nanoseconds(at)} {line}\n".encode() if self._timestamps else f"{line}\n".encode()
-            if self._limit is not None:
-                raw = raw[: self._limit]
-                self._limit -= len(raw)
-            if raw:
-                yield raw
+def _until(container: _pods.Container) -> datetime:
+    """Until when it has written: now, or its end."""
+    return datetime.now(UTC) if container.ends is None else container.ends
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

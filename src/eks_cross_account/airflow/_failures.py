@@ -32,7 +32,7 @@ from eks_cross_account.errors import (
     TokenRejectedError,
     UnknownRegionError,
 )
-from eks_cross_account.identity import canonicalize
+from eks_cross_account.identity import account_of, canonicalize
 from eks_cross_account.provider import utc_now
 from eks_cross_account.rules import violations
 from eks_cross_account.sts import verify_token
@@ -214,7 +214,7 @@ def _assume_role(error: AssumeRoleError, where: str) -> Failure:
     who = caller[1] if caller else "the caller"
     sent = "yes" if "external id sent: yes" in str(error) else "no"
     here = "identity-based policy" in error.aws_message
-    owner = _account(who) if here else _account(error.role_arn)
+    owner = account_of(who) if here else account_of(error.role_arn)
     mends = f"policies of the caller, account {owner}" if here else f"trust policy, owner of account {owner}"
     hop = re.search(r"\((hop [^)]*)\)", str(error))
     text = (
@@ -238,14 +238,14 @@ def _cluster(error: ClusterError, access: Access | None) -> Failure:
 def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None) -> Failure:
     denial = denial_of(text)
     who = (denial and denial.user) or _last_role(access)
-    owner = _account(_last_role(access))
+    owner = account_of(_last_role(access))
     mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: a Role and a RoleBinding"
     line = f"{who} may not {_asked(denial)} on cluster {target_of().cluster_name} (403).{mends}"
     return Failure("forbidden", line, retry=False, denial=denial)
 
 
 def _unauthorized(target_of: Callable[[], Target], access: Access | None) -> Failure:
-    who, owner = _last_role(access), _account(_last_role(access))
+    who, owner = _last_role(access), account_of(_last_role(access))
     whose = f"owner of account {owner}" if owner else "owner of the cluster"
     line = f"Cluster {target_of().cluster_name} refused the token of {who}: 401. Mend: {whose}, if STS knows the token"
     return Failure("unauthorized", f"{line} (no access entry, or one older than the role)", retry=False)
@@ -272,11 +272,6 @@ def _endpoint(access: Access | None) -> str:
 def _last_role(access: Access | None) -> str:
     roles = access.connected.roles if access is not None else ()
     return roles[-1] if roles else "this machine's own AWS identity"
-
-
-def _account(arn: str) -> str:
-    sections = arn.split(":")
-    return sections[4] if len(sections) > 4 else ""  # noqa: PLR2004 - an ARN's sections
 
 
 # --- the page
@@ -313,7 +308,7 @@ def _sharpened(failure: Failure, identity: str, access: Access) -> Failure:
     if failure.id != "unauthorized" or not identity:
         return failure
     connected = access.connected
-    owner = _account(identity)
+    owner = account_of(identity)
     text = (
         f"Cluster {connected.target.cluster_name} ({owner}, {connected.region}) refused {identity}: 401. Its token is "
         f"valid (STS says so): no access entry, or one older than the role. Mend: owner of account {owner}"

@@ -67,16 +67,15 @@ def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, An
         return ask_owner(report)
     if options.output == "html":
         return report.to_html()
+    if earlier is None:
+        return report.to_json() + "\n" if options.output == "json" else report.to_text(options.remedy or "cli")
     document = json.loads(report.to_json())
-    changed = None if earlier is None else _changes(earlier, document)
+    changed = _changes(earlier, document)
     if options.output == "json":
-        told = {} if changed is None else {"changes": [asdict(change) for change in changed]}
-        return json.dumps({**document, **told}, indent=2) + "\n"
-    text = report.to_text(options.remedy or "cli")
-    if changed is None:
-        return text
+        return json.dumps({**document, "changes": [asdict(change) for change in changed]}, indent=2) + "\n"
     lines = [f"  {change.what}: {change.before} -> {change.after}" for change in changed]
     head = f"changed since {printable_line(options.compare)}:"
+    text = report.to_text(options.remedy or "cli")
     return text + "\n".join(["", head, *(lines or ["  nothing that is looked at"])]) + "\n"
 
 

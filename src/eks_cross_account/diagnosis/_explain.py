@@ -47,19 +47,13 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """As the JSON answer has it: the denial's fields, each None where this is none, and what is to be done."""
         denial = asdict(self.denial) if self.denial else dict.fromkeys(Denial.__dataclass_fields__)
-        remedy = self.remedy
         return {
             **denial,
             "id": self.id,
             "cause": self.cause,
             "identity": self.identity,
             "summary": self.summary,
-            "remedy": {
-                "text": remedy.text,
-                "commands": list(remedy.commands),
-                "hcl": remedy.hcl,
-                "yaml": remedy.yaml,
-            },
+            "remedy": self.remedy.to_dict(),
             "retry": self.retry,
         }
 

@@ -191,10 +191,6 @@ def ask_api_server(evidence: Evidence, token: EksToken | None, budget: Budget) -
     return {"review": second, "first_review": first} if second.user is not None else {"review": first}
 
 
-def _can_ask(evidence: Evidence) -> bool:
-    return evidence.cluster is not None and bool(evidence.subject)
-
-
 def look_up_mapping(evidence: Evidence, credentials: FrozenCredentials, asking: Asking) -> Changes:
     """The principal's role, then its access entry."""
     role = get_role(

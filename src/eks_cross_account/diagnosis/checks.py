@@ -23,7 +23,7 @@ from eks_cross_account.errors import (
     TokenRejectedError,
     UnknownRegionError,
 )
-from eks_cross_account.identity import strip_path
+from eks_cross_account.identity import account_of, strip_path
 from eks_cross_account.token import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
         summary = f"{cluster.arn}, {cluster.status}, Kubernetes {cluster.version}, {mode}"
         yield Finding("cluster", "PASS", "aws", "cluster", summary, owner=cluster.account)
     elif isinstance(problem, ClusterError) and problem.code == "ResourceNotFoundException":
-        account = _account(_last_arn(evidence))
+        account = account_of(_last_arn(evidence))
         yield Finding(
             "cluster-not-found",
             "FAIL",
@@ -256,10 +256,10 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             "cluster",
             f"{_last_arn(evidence)} may not call eks:DescribeCluster; a token needs no such right, a client needs the "
             "endpoint and the CA from elsewhere",
-            (("account", f"{_account(_last_arn(evidence)) or 'unknown'} ({evidence.account_from})"),),
+            (("account", f"{account_of(_last_arn(evidence)) or 'unknown'} ({evidence.account_from})"),),
             remedy=Remedy("allow eks:DescribeCluster on the cluster, or configure endpoint and CA by hand"),
             cause="F14",
-            owner=_account(_last_arn(evidence)),
+            owner=account_of(_last_arn(evidence)),
         )
     elif problem is not None:
         yield Finding("cluster-unknown", "UNKNOWN", "aws", "cluster", str(problem), retry=problem.retryable)
@@ -385,8 +385,3 @@ def _last_arn(evidence: Evidence) -> str:
     if granted:
         return granted[-1]
     return evidence.caller.arn if evidence.caller else "the caller"
-
-
-def _account(arn: str) -> str:
-    sections = arn.split(":")
-    return sections[4] if len(sections) > 4 else ""  # noqa: PLR2004 - an ARN's sections

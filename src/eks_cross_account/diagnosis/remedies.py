@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from eks_cross_account._printable import printable
 from eks_cross_account.diagnosis import _terraform
 from eks_cross_account.diagnosis.report import Remedy
 from eks_cross_account.errors import InvalidArnError
-from eks_cross_account.identity import CallerIdentity, canonicalize, parse_arn
+from eks_cross_account.identity import CallerIdentity, account_of, canonicalize, parse_arn
 
 _POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
 _BOTH = "API_AND_CONFIG_MAP"  # authentication mode
@@ -70,17 +71,17 @@ def refused_hop_remedy(message: str, caller_arn: str, role_arn: str, *, external
     action = _action(message)
     actions = ("sts:AssumeRole",) if action == "sts:AssumeRole" else ("sts:AssumeRole", action)
     by, is_explicit = _decided(message)
-    own = _account(caller_arn)
+    own = account_of(caller_arn)
     if by in _ELSEWHERE:
         return Remedy(_ELSEWHERE[by].format(action=action, role=role_arn)), own if by in _CALLERS else ""
     if is_explicit and by:
-        whose = own if by == "identity-based policy" else _account(role_arn)
+        whose = own if by == "identity-based policy" else account_of(role_arn)
         return Remedy(f"a statement with Deny in the {by} covers {action} on {role_arn}: narrow it"), whose
     if by == "identity-based policy":
         return identity_policy_remedy(caller_arn, role_arn, actions=actions), own
     return (
         trust_policy_remedy(caller_arn, role_arn, external_id_sent=external_id_sent, actions=actions),
-        _account(role_arn),
+        account_of(role_arn),
     )
 
 
@@ -110,11 +111,6 @@ def _decided(message: str) -> tuple[str, bool]:
     """The kind of policy that AWS names, "" for none; and whether by an explicit deny."""
     found = _REASON.search(message)
     return (found[2], found[1] is not None) if found else ("", False)
-
-
-def _account(arn: str) -> str:
-    parts = arn.split(":")
-    return parts[4] if len(parts) > 4 else ""  # noqa: PLR2004 - arn:partition:service:region:account
 
 
 def trust_policy_remedy(
@@ -164,7 +160,7 @@ def _role_or_user(arn: str) -> tuple[str, str]:
 
 def github_remedy(role_arn: str = "") -> Remedy:
     """For the owner of the role: AssumeRoleWithWebIdentity was refused, as it is to a workflow of GitHub Actions."""
-    account = _account(role_arn) if _PRINCIPAL.fullmatch(role_arn) else "<ACCOUNT>"
+    account = account_of(role_arn) if _PRINCIPAL.fullmatch(role_arn) else "<ACCOUNT>"
     issuer = "token.actions.githubusercontent.com"
     statement = {
         "Effect": "Allow",
@@ -232,12 +228,10 @@ def mapping_remedy(
     if kind not in {"role", "user"}:
         return Remedy(f"no access entry can be made for a {kind}: go to the cluster with a role, and map that")
     principal = _principal(principal_arn) if principal_arn else _with_hole(identity.canonical_arn)
-    policy = _policy_arn(region)
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal)}"
-    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
+    flags = _entry_flags(cluster_name, region, principal)
     commands: tuple[str, ...] = (
         f"aws eks create-access-entry {flags} --type STANDARD",
-        f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}",
+        _associate_command(flags, region),
     )
     text = (
         "give it an access entry, and a policy on its namespace; both count after some seconds. ResourceInUseException "
@@ -247,7 +241,7 @@ def mapping_remedy(
     if not mode:
         text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
         commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
-    hcl = _terraform.access_entry(cluster_name, principal, policy, "<NAMESPACE>")
+    hcl = _terraform.access_entry(cluster_name, principal, _policy_arn(region), "<NAMESPACE>")
     if principal_arn is None:
         _, name = _role_or_user(identity.canonical_arn)
         text = (
@@ -266,14 +260,12 @@ def _aws_auth_remedy(cluster_name: str, region: str, canonical_arn: str, *, is_r
         "    groups:",
         '      - "<GROUP>"',
     )
-    update = f"aws eks update-cluster-config {_cluster_flags(cluster_name, region, flag='--name')}"
     text = (
         "add this row to the ConfigMap aws-auth in kube-system: the ARN has no path there, even where the role has "
         "one, and <GROUP> is a group that a RoleBinding names. The cluster is in mode CONFIG_MAP, where access entries "
         "count for nothing; the command lets it take both (there is no way back)."
     )
-    command = f"{update} \\\n    --access-config authenticationMode={_BOTH}"
-    return Remedy(text, (command,), hcl=_terraform.authentication_mode(_BOTH), yaml="\n".join(row))
+    return replace(mode_remedy(cluster_name, region), text=text, yaml="\n".join(row))
 
 
 def direct_entry(cluster_name: str, region: str, caller_arn: str) -> str:
@@ -300,6 +292,16 @@ def _policy_arn(region: str) -> str:
     return f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
 
 
+def _entry_flags(cluster_name: str, region: str, principal_arn: str) -> str:
+    return f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
+
+
+def _associate_command(entry_flags: str, region: str) -> str:
+    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
+    named = f"--policy-arn {_policy_arn(region)} \\\n    --access-scope {scope}"
+    return f"aws eks associate-access-policy {entry_flags} \\\n    {named}"
+
+
 def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-name") -> str:
     return f"{flag} {shlex.quote(cluster_name)} --region {shlex.quote(region)}"
 
@@ -315,7 +317,7 @@ def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principa
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry is for an earlier principal of this name: only a new one has the new one's unique id."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
+    flags = _entry_flags(cluster_name, region, _principal(principal_arn))
     text = (
         "delete the entry and make it again: it keeps the unique id of the role that it was made for. Its policies go "
         "with it: look at them first, and associate them again (aws eks associate-access-policy)."
@@ -330,7 +332,7 @@ def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> R
 
 def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry makes nodes of its role."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
+    flags = _entry_flags(cluster_name, region, _principal(principal_arn))
     text = (
         "take a role of its own for this access, with an entry of type STANDARD. Only where no node uses this role: "
         "delete the entry, and make it again with that type."
@@ -341,7 +343,7 @@ def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Rem
 
 def username_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry's user name is one that the authenticator refuses."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
+    flags = _entry_flags(cluster_name, region, _principal(principal_arn))
     text = "give the entry another user name; aws:, eks:, amazon:, iam: and system: are EKS's own"
     command = f"aws eks update-access-entry {flags} --username {shlex.quote('<USERNAME>')}"
     return Remedy(text, (command,), hcl=_terraform.entry(cluster_name, _principal(principal_arn), "<USERNAME>"))
@@ -357,13 +359,10 @@ def mode_remedy(cluster_name: str, region: str) -> Remedy:
 
 def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry lets in and allows nothing."""
-    flags = f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(_principal(principal_arn))}"
-    policy = _policy_arn(region)
-    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
-    command = f"aws eks associate-access-policy {flags} \\\n    --policy-arn {policy} \\\n    --access-scope {scope}"
+    flags = _entry_flags(cluster_name, region, _principal(principal_arn))
     text = "associate a policy on its namespace, or give the entry a group that a RoleBinding names"
-    hcl = _terraform.policy(cluster_name, _principal(principal_arn), policy, "<NAMESPACE>")
-    return Remedy(text, (command,), hcl=hcl)
+    hcl = _terraform.policy(cluster_name, _principal(principal_arn), _policy_arn(region), "<NAMESPACE>")
+    return Remedy(text, (_associate_command(flags, region),), hcl=hcl)
 
 
 def aws_auth_remedy(

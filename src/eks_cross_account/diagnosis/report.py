@@ -17,7 +17,6 @@ MAX_BYTES = 1 << 20  # of a report's JSON, when it is read again
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
 _WIDTH = 80
 _INDENT = 8
-_GOOD_NEWS = 2  # lines of a link that holds: the page fits a screen of 24 when all do
 
 
 class UnreadableReportError(ValueError):
@@ -39,6 +38,10 @@ class Remedy:
         if form == "hcl" and self.hcl:
             return (*rows, self.hcl)
         return rows if rows and form == "yaml" else (*rows, *self.commands)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the JSON answers have it."""
+        return {"text": self.text, "commands": list(self.commands), "hcl": self.hcl, "yaml": self.yaml}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,6 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON report has it."""
-        remedy = self.remedy
         return {
             "id": self.id,
             "state": self.state,
@@ -72,9 +74,7 @@ class Finding:
             "title": self.title,
             "summary": self.summary,
             "evidence": dict(self.evidence),
-            "remedy": None
-            if remedy is None
-            else {"text": remedy.text, "commands": list(remedy.commands), "hcl": remedy.hcl, "yaml": remedy.yaml},
+            "remedy": None if self.remedy is None else self.remedy.to_dict(),
             "cause": self.cause,
             "owner": self.owner,
             "retry": self.retry,
@@ -194,13 +194,9 @@ def _because(report: Report) -> str:
 
 
 def _lines(finding: Finding, form: Form) -> list[str]:
-    if finding.state in {"PASS", "SKIP"}:
-        lines = wrapped(f"{finding.title}: {finding.summary}", finding.state)
-        return (
-            lines
-            if len(lines) <= _GOOD_NEWS
-            else [*lines[: _GOOD_NEWS - 1], f"{lines[_GOOD_NEWS - 1][: _WIDTH - 4]} ..."]
-        )
+    if finding.state in {"PASS", "SKIP"}:  # two lines at most: the page fits a screen of 24 when all is well
+        first, *more = wrapped(f"{finding.title}: {finding.summary}", finding.state)
+        return [first, *more] if len(more) <= 1 else [first, f"{more[0][: _WIDTH - 4]} ..."]
     lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
     for name, value in finding.evidence:
         lines += wrapped(f"{name}: {value}")

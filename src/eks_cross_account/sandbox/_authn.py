@@ -29,7 +29,7 @@ _STS_SECONDS = 10  # the verifier's patience with STS
 _OPERATION = "sts:GetCallerIdentity"
 _THROTTLED = "sts getCallerIdentity was throttled: "
 # The API server asks a webhook that answers 429 again, five times in all (WithExponentialBackoff of k8s.io/apiserver).
-_PAUSES = (0.5, 0.75, 1.125, 1.6875)  # seconds
+_PAUSES = (0.5, 0.75, 1.125, 1.6875, 0)  # seconds after each
 _NOT_A_TOKEN = "input token was not properly formatted: "  # noqa: S105 - the verifier's words
 _TOLD = {  # rule -> the verifier's words; what it quotes of the token is left out: it may be a live credential
     "too_large": "token is too large",
@@ -79,15 +79,12 @@ class Authenticator:
 
     async def authenticate(self, cluster: EksCluster, token: str, now: datetime) -> Authenticated | None:
         """The user, or None: the API server then answers 401 and does not say why."""
-        found = await self._judge(cluster, token, now)
         for pause in _PAUSES:
+            found = await self._judge(cluster, token, now)
             self.log.append(_line(found, now))
             if not isinstance(found, _Refused) or not found.error.startswith(_THROTTLED):
                 break
             await asyncio.sleep(pause)
-            found = await self._judge(cluster, token, now)
-        else:
-            self.log.append(_line(found, now))
         return None if isinstance(found, _Refused) else found
 
     async def _judge(self, cluster: EksCluster, token: str, now: datetime) -> Authenticated | _Refused:

@@ -338,9 +338,18 @@ class ApiServer:
         if "waiting" in state:
             reason = state["waiting"]["reason"]
             raise _status.bad_request(f'container "{container.name}" in pod "{name}" is waiting to start: {reason}')
-        lines = _LogReader(container, call)
+        lines = _pods.LogReader(
+            container,
+            call.now,
+            timestamps=call.flag("timestamps"),
+            limit=_at_least(call, "limitBytes", 1),
+            since=_since(call),
+            tail=_at_least(call, "tailLines", 0),
+        )
         if not call.flag("follow"):
-            return web.Response(body=b"".join(lines.read(call.now)), content_type="text/plain", headers=_HEADERS)
+            return web.Response(
+                body=b"".join(lines.read(container, call.now)), content_type="text/plain", headers=_HEADERS
+            )
         self._note(call.request, call.asked, call.who, 200, "")
         answer = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/plain"})
         await answer.prepare(call.request)
@@ -348,7 +357,7 @@ class ApiServer:
         while not over and call.is_waited_for:
             now = self._now()
             over = container.is_over(now) or self._pods.get(pod.key) is not pod
-            for line in lines.read(now):
+            for line in lines.read(container, now):
                 await answer.write(line)
             self._settle(now)
             await asyncio.sleep(0 if over else _TICK)
@@ -514,34 +523,6 @@ _SERVED = {
     ("authentication.k8s.io", "selfsubjectreviews"),
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
 }
-
-
-class _LogReader:
-    """What a log request has not been given yet, line by line: tail, since, limit and timestamps are its own."""
-
-    def __init__(self, container: _pods.Container, call: _Call) -> None:
-        self._container = container
-        self._timestamps = call.flag("timestamps")
-        self._limit = _at_least(call, "limitBytes", 1)
-        self._since = _since(call)
-        tail = _at_least(call, "tailLines", 0)
-        written = sum(1 for at, _ in container.log(call.now) if self._wants(at))
-        self._given = 0 if tail is None else max(0, written - tail)
-
-    def read(self, now: datetime) -> Iterator[bytes]:
-        """The lines that are new since the last call."""
-        lines = [(at, line) for at, line in self._container.log(now) if self._wants(at)]
-        for at, line in lines[self._given :]:
-            self._given += 1
-            raw = f"{_pods.nanoseconds(at)} {line}\n".encode() if self._timestamps else f"{line}\n".encode()
-            if self._limit is not None:
-                raw = raw[: self._limit]
-                self._limit -= len(raw)
-            if raw:
-                yield raw
-
-    def _wants(self, at: datetime) -> bool:
-        return self._since is None or at >= self._since
 
 
 def attributes_of(request: web.BaseRequest) -> Attributes:

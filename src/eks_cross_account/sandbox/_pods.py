@@ -118,6 +118,42 @@ class Container:
         return f"sandbox://{uuid.uuid5(uuid.NAMESPACE_OID, f'{self.name} {self.starts}').hex}"
 
 
+class LogReader:
+    """What one request for a log has not been given yet, line by line, by the options of PodLogOptions.
+
+    ``since``: lines before it do not count; ``tail``: of those at ``now`` the last so many; ``limit``: bytes in all.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options
+        self,
+        container: Container,
+        now: datetime,
+        *,
+        timestamps: bool = False,
+        limit: int | None = None,
+        since: datetime | None = None,
+        tail: int | None = None,
+    ) -> None:
+        self._timestamps = timestamps
+        self._limit = limit
+        self._since = since
+        self._given = 0 if tail is None else max(0, len(self._lines(container, now)) - tail)
+
+    def read(self, container: Container, now: datetime) -> Iterator[bytes]:
+        """The lines that are new since the last call."""
+        for at, line in self._lines(container, now)[self._given :]:
+            self._given += 1
+            raw = f"{nanoseconds(at)} {line}\n".encode() if self._timestamps else f"{line}\n".encode()
+            if self._limit is not None:
+                raw = raw[: self._limit]
+                self._limit -= len(raw)
+            if raw:
+                yield raw
+
+    def _lines(self, container: Container, now: datetime) -> list[tuple[datetime, str]]:
+        return [(at, line) for at, line in container.log(now) if self._since is None or at >= self._since]
+
+
 class Pod:
     """A pod: its metadata and spec as they are stored, and its life."""
 
