@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,13 @@ ROW = re.compile(r"^\| (?P<case>[a-z ]+) \| `?(?P<host>[^|]*?)`? \| `(?P<operati
 OTHER_CONNECTIONS = {"sts:AssumeRoleWithWebIdentity", "sts:AssumeRoleWithSAML"}
 AFTER_A_FAILURE = {"sts:GetCallerIdentity", "kubernetes:create selfsubjectreviews",
                    "kubernetes:create selfsubjectaccessreviews"}  # fmt: skip
+# what a botocore that is older than access entries does not know
+NOT_KNOWN = set() if tuple(map(int, version("botocore").split(".")[:2])) >= (1, 34) else {"eks:DescribeAccessEntry"}
 SOMETIMES = {  # what needs more than these tests do: another connection, a failure, a kept pod, or a certain provider
     "sync task": OTHER_CONNECTIONS | AFTER_A_FAILURE | {"kubernetes:patch pods", "kubernetes:list events"},
     "deferred task": OTHER_CONNECTIONS | AFTER_A_FAILURE | {
         "kubernetes:patch pods", "kubernetes:list events", "kubernetes:watch events", "kubernetes:get pods/exec"},
-    "check": OTHER_CONNECTIONS | {"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies"},
+    "check": OTHER_CONNECTIONS | {"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies"} | NOT_KNOWN,
     "token": set(),
     "hook": OTHER_CONNECTIONS,
 }  # fmt: skip
