@@ -31,7 +31,7 @@ from eks_cross_account import (
     diagnose,
 )
 from eks_cross_account.diagnosis import Evidence, Finding, Remedy, Report, _reach
-from eks_cross_account.diagnosis._reach import ApiUser, ReachEvidence, ReviewEvidence, reach, review
+from eks_cross_account.diagnosis._reach import ApiUser, ReachEvidence, ReviewEvidence, asker, reach, review
 from eks_cross_account.diagnosis.checks import judge
 from eks_cross_account.diagnosis.evidence import HopEvidence
 from eks_cross_account.diagnosis.remedies import trust_statement
@@ -628,7 +628,7 @@ def test_the_certificate_of_another_ca_gets_no_request(tmp_path: Path, serve: An
     other = replace(cluster, certificate_authority=CertificateAuthority(tmp_path, "other").base64_pem)
 
     seen = reach(other)
-    answer = review(other, replace(seen, failed=None), EksToken(token(), NOW))
+    answer = review(asker(other, replace(seen, failed=None), EksToken(token(), NOW)))
 
     assert seen.failed == "chain"
     assert (answer.status, answer.user) == (0, None)
@@ -777,7 +777,7 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_secrets(
 def asked(serve: Any, answer: bytes | None, **options: Any) -> tuple[Peer, ReviewEvidence]:
     peer, cluster = serve(answer)
     way = ReachEvidence(cluster.endpoint, ("127.0.0.1",))
-    return peer, review(cluster, way, EksToken(token(), NOW), **options)
+    return peer, review(asker(cluster, way, EksToken(token(), NOW), **options))
 
 
 def test_the_token_is_sent_once_as_a_bearer(serve: Any) -> None:
@@ -798,11 +798,11 @@ def test_the_token_is_sent_once_as_a_bearer(serve: Any) -> None:
         (status_answer(500), 500, "no"),
         (http_answer(401, b"<html>", "text/html"), 0, "401, text/html, '<html>'"),
         (HTML, 0, "403, text/html"),
-        (http_answer(201, {"kind": "SelfSubjectReview"}), 0, "201, application/json"),
+        (http_answer(201, {"kind": "SelfSubjectReview"}), 0, "201, and no SelfSubjectReview"),
         (http_answer(201, {"kind": "SelfSubjectReview", "status": {"userInfo": {"username": 7}}}), 0, "201"),
         (http_answer(200, {"kind": "Status", "apiVersion": "v1"}), 0, "200"),
         (http_answer(302, b"", extra="Location: https://127.0.0.1/\r\n"), 0, "302"),
-        (http_answer(201, b" " * 1_000_000), 0, "more than 65536 bytes"),
+        (http_answer(201, b" " * 3_000_000), 0, "more than 2097152 bytes"),
         (b"", 0, "closed without an answer"),
         (None, 0, "no answer in time"),
     ],

@@ -183,11 +183,11 @@ def ask_api_server(evidence: Evidence, token: EksToken | None, budget: Budget) -
         return {}
     if evidence.identity is None and not evidence.sts_is_silent:
         return {}
-    timeout = budget.share(_reach.TIMEOUT, steps=6)
-    first = _reach.review(cluster, reached, token, timeout=timeout)
+    ask = _reach.asker(cluster, reached, token, timeout=budget.share(_reach.TIMEOUT, steps=6))
+    first = _reach.review(ask)
     if first.status != _UNAUTHORIZED or evidence.identity is None:
         return {"review": first}
-    second = _reach.review(cluster, reached, token, timeout=timeout)
+    second = _reach.review(ask)
     return {"review": second, "first_review": first} if second.user is not None else {"review": first}
 
 
@@ -228,7 +228,7 @@ def read_aws_auth(evidence: Evidence, credentials: FrozenCredentials, budget: Bu
         token = mint(credentials, cluster_name=evidence.cluster_name, region=evidence.region, now=utc_now())
     except EksTokenError as error:
         return NotChecked(why=str(error))
-    read = _reach.aws_auth(cluster, reached, token, timeout=budget.share(_reach.TIMEOUT, steps=3))
+    read = _reach.aws_auth(_reach.asker(cluster, reached, token, timeout=budget.share(_reach.TIMEOUT, steps=3)))
     if read.data is not None or read.status == _NOT_FOUND:
         return judge_aws_auth(read.data, evidence.subject)
     if read.status == _UNAUTHORIZED:

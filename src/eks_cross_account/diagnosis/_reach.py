@@ -1,7 +1,7 @@
 """Asks the API server itself: the way to it, what answers there, whom it takes the token's bearer for, and aws-auth.
 
 Touches DNS and the cluster's endpoint, or the proxy to it. A token is sent only over TLS that the cluster's own CA
-vouches for, nothing is redirected, 64 KiB are read (2 MiB of a ConfigMap); what is returned holds no secret.
+vouches for, nothing is redirected, 2 MiB are read at most; what is returned holds no secret.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ from eks_cross_account._version import __version__
 from eks_cross_account.diagnosis._environment import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from eks_cross_account.cluster import Cluster
     from eks_cross_account.diagnosis._environment import ClockEvidence
     from eks_cross_account.token import EksToken
+
+if TYPE_CHECKING:
+    # Asks a question as somebody: method, path, document to send -> status and document of the answer
+    Ask = Callable[[str, str, Mapping[str, Any] | None], tuple[int, dict[str, Any]]]
 
 # Where the way to an API server can end: its endpoint is no https://host[:port]; its CA is no PEM; no address; no TCP
 # connection; the proxy cannot be used; the proxy refuses; the certificate is another CA's; other trouble of TLS;
@@ -41,11 +45,11 @@ Stage = Literal["endpoint", "ca", "dns", "tcp", "proxy-kind", "proxy", "chain", 
 TIMEOUT = 5.0  # seconds, for each of: DNS, TCP, TLS, the answer
 _LEAST_TCP = 1.0  # of an address, where several share the time: the first SYN is repeated after one second
 _MAX_BODY = 65_536
-_MAX_CONFIG_MAP = 2 << 20  # a ConfigMap has 1 MiB at most, and JSON escapes
+_MAX_ANSWER = 2 << 20  # a ConfigMap has 1 MiB at most, and JSON escapes
 _AWS_AUTH = "/api/v1/namespaces/kube-system/configmaps/aws-auth"
 _CHUNK = 8_192
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-_REVIEW_BODY = b'{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}'
+_REVIEW_BODY = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 # A name or an address, as urlsplit has it. An empty or too long label is none: the idna codec raises for it.
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9_-]{0,62}(?:\.[a-z0-9_-]{1,63})*\.?|(?=.*:)[0-9a-f:.]{2,45}")
 # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH of OpenSSL
@@ -172,44 +176,50 @@ def reach(cluster: Cluster, *, timeout: float = TIMEOUT) -> ReachEvidence:
     return replace(seen, failed="foreign", problem=_described(answer))
 
 
-def review(cluster: Cluster, reached: ReachEvidence, token: EksToken, *, timeout: float = TIMEOUT) -> ReviewEvidence:
-    """Whom the API server takes the token's bearer for: a SelfSubjectReview, which every user may ask for.
+def asker(cluster: Cluster, reached: ReachEvidence, token: EksToken, *, timeout: float = TIMEOUT) -> Ask:
+    """Asks the API server as the token's bearer, at the addresses that ``reach`` saw.
 
-    ``reached``: what ``reach`` saw; its addresses are asked.
+    What it returns takes a method, a path and a document to send; it returns the status and the document of the
+    answer. Status 0: no Kubernetes answered, ``message`` says why.
     """
-    headers = {"Authorization": token.bearer, "Content-Type": "application/json"}
-    try:
-        way = replace(_way(cluster, timeout), addresses=reached.addresses)
-        answer = _ask(way, "POST", _REVIEW, headers, _REVIEW_BODY)
-    except _StoppedError as stop:
-        return ReviewEvidence(problem=stop.problem)
-    answer = replace(answer, body=answer.body.replace(token.value.encode(), b"(token)"))  # should a server echo it
-    document = _document(answer)
-    user = _user(document) if answer.status in {_OK, _CREATED} else None
+
+    def ask(method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        sent = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": token.bearer, **({} if sent is None else {"Content-Type": "application/json"})}
+        try:
+            way = replace(_way(cluster, timeout), addresses=reached.addresses)
+            answer = _ask(way, method, path, headers, sent, limit=_MAX_ANSWER)
+        except _StoppedError as stop:
+            return 0, {"message": stop.problem}
+        answer = replace(answer, body=answer.body.replace(token.value.encode(), b"(token)"))  # should a server echo it
+        document = _document(answer)
+        if _is_status(document) if answer.status >= 400 else document.get("kind"):  # noqa: PLR2004 - HTTP
+            return answer.status, document
+        return 0, {"message": f"the answer is not one of Kubernetes: {_described(answer)}"}
+
+    return ask
+
+
+def review(ask: Ask) -> ReviewEvidence:
+    """Whom the API server takes the asker for: a SelfSubjectReview, which every user may ask for."""
+    status, document = ask("POST", _REVIEW, _REVIEW_BODY)
+    user = _user(document) if status in {_OK, _CREATED} else None
     if user is not None:
-        return ReviewEvidence(answer.status, user=user)
-    if answer.status >= 400 and _is_status(document):  # noqa: PLR2004 - HTTP
-        return ReviewEvidence(answer.status, printable_message(str(document.get("message") or "")))
-    return ReviewEvidence(problem=f"the answer is not one of Kubernetes: {_described(answer)}")
+        return ReviewEvidence(status, user=user)
+    if status in {_OK, _CREATED}:
+        return ReviewEvidence(problem=f"the answer is not one of Kubernetes: {status}, and no SelfSubjectReview")
+    return ReviewEvidence(status, printable_message(str(document.get("message") or "")))
 
 
-def aws_auth(
-    cluster: Cluster, reached: ReachEvidence, token: EksToken, *, timeout: float = TIMEOUT
-) -> ConfigMapEvidence:
-    """The ConfigMap kube-system/aws-auth, if the token's bearer may read it; ``reached`` as ``review`` has it."""
-    try:
-        way = replace(_way(cluster, timeout), addresses=reached.addresses)
-        answer = _ask(way, "GET", _AWS_AUTH, {"Authorization": token.bearer}, limit=_MAX_CONFIG_MAP)
-    except _StoppedError as stop:
-        return ConfigMapEvidence(problem=stop.problem)
-    answer = replace(answer, body=answer.body.replace(token.value.encode(), b"(token)"))  # as in review
-    document = _document(answer)
+def aws_auth(ask: Ask) -> ConfigMapEvidence:
+    """The ConfigMap kube-system/aws-auth, if the asker may read it."""
+    status, document = ask("GET", _AWS_AUTH, None)
     data = document.get("data") or {}
-    if answer.status == _OK and document.get("kind") == "ConfigMap" and isinstance(data, dict):
+    if status == _OK and document.get("kind") == "ConfigMap" and isinstance(data, dict):
         return ConfigMapEvidence(_OK, data={key: value for key, value in data.items() if isinstance(value, str)})
-    if answer.status >= 400 and _is_status(document):  # noqa: PLR2004 - HTTP
-        return ConfigMapEvidence(answer.status, printable_message(str(document.get("message") or "")))
-    return ConfigMapEvidence(problem=f"the answer is not one of Kubernetes: {_described(answer)}")
+    if status == _OK:
+        return ConfigMapEvidence(problem=f"the answer is not one of Kubernetes: {status}, and no ConfigMap")
+    return ConfigMapEvidence(status, printable_message(str(document.get("message") or "")))
 
 
 # --- the way
