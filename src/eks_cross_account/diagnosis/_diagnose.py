@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from eks_cross_account.cluster import Cluster
+    from eks_cross_account.diagnosis._permission_probes import Wanted
     from eks_cross_account.diagnosis.report import Report
 
 
@@ -31,6 +32,7 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
     cluster: Cluster | None = None,
     principal_arn: str | None = None,
     other_side: str | bytes | None = None,
+    wanted: Wanted | None = None,
     ask_for_rights: bool = True,
     timeout: float = TIMEOUT,
 ) -> Report:
@@ -39,7 +41,9 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
     Arguments as ``get_token`` has them; ``cluster``: written by hand, where DescribeCluster is not to be asked.
     ``principal_arn``: for the cluster's owner, who asks whether this role or user has a way in. ``ask_for_rights``:
     also ask AWS what may be denied and leave an AccessDenied in its audit log (access entries, iam:GetRole).
-    ``other_side``: the JSON that the other side's report was printed as, to be joined. ``timeout``: seconds for all.
+    ``other_side``: the JSON that the other side's report was printed as, to be joined. ``wanted``: what the caller
+    wants to do in a namespace (rules of ``required_permissions``), to be asked about rule by rule. ``timeout``: seconds
+    for all.
 
     Failures of the chain are findings. Raises only for arguments that cannot be asked about: ClusterError,
     UnknownRegionError, CredentialsError (an impossible role ARN or session name), InvalidArnError and ValueError.
@@ -56,6 +60,7 @@ def diagnose(  # noqa: PLR0913 - every flag of the command `check`
         session=session,
         cluster=cluster,
         principal_arn=principal_arn or "",
+        wanted=wanted,
         ask_for_rights=ask_for_rights,
         timeout=timeout,
     )

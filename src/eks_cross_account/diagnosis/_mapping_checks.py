@@ -370,12 +370,18 @@ def _not_checked(evidence: Evidence, open_ways: list[_Way], broken: list[Finding
     return Finding(MAPPED, "UNKNOWN", "aws", _TITLE, summary, owner=_owner(evidence))
 
 
+def _is_denied(evidence: Evidence) -> bool:
+    """Whether rights were asked for and denied: that check says why then."""
+    asked = evidence.permissions
+    return asked is not None and any(answer.allowed is False for answer in asked.answers)
+
+
 def _rights(evidence: Evidence) -> Iterator[Finding]:
     """An entry that lets its principal in, and allows it nothing."""
     found = evidence.entry
     if not isinstance(found, EntryEvidence) or found.entry is None or _entry_way(evidence).says != "maps":
         return
-    if found.entry.groups or found.policies:
+    if found.entry.groups or found.policies or _is_denied(evidence):
         return
     summary = f"the access entry of {_named(evidence)} has neither policy nor group: it lets in, and allows nothing"
     remedy = remedies.policy_remedy(evidence.cluster_name, evidence.region, found.entry.principal_arn)

@@ -22,6 +22,7 @@ from eks_cross_account.diagnosis._mapping_probes import (
     judge_aws_auth,
     look_up_entry,
 )
+from eks_cross_account.diagnosis._permission_probes import ask_permissions
 from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError, EksTokenError
 from eks_cross_account.provider import mint, utc_now
 from eks_cross_account.rules import violations
@@ -189,6 +190,16 @@ def ask_api_server(evidence: Evidence, token: EksToken | None, budget: Budget) -
         return {"review": first}
     second = _reach.review(ask)
     return {"review": second, "first_review": first} if second.user is not None else {"review": first}
+
+
+def ask_rights(evidence: Evidence, token: EksToken | None, budget: Budget) -> Changes:
+    """Ask for the rights of what is wanted, as soon as the API server has named a user."""
+    reached, cluster, wanted = evidence.reach, evidence.cluster, evidence.wanted
+    known = evidence.review is not None and evidence.review.user is not None
+    if wanted is None or not known or reached is None or cluster is None or token is None:
+        return {}
+    ask = _reach.asker(cluster, reached, token, timeout=budget.share(_reach.TIMEOUT, steps=6))
+    return {"permissions": ask_permissions(wanted, ask, budget)}
 
 
 def look_up_mapping(evidence: Evidence, credentials: FrozenCredentials, asking: Asking) -> Changes:

@@ -9,7 +9,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from eks_cross_account._printable import printable, printable_line, printable_page
-from eks_cross_account.diagnosis import _api_server, _mapping_checks, _surroundings, _two_sides, remedies
+from eks_cross_account.diagnosis import (
+    _api_server,
+    _mapping_checks,
+    _permission_checks,
+    _surroundings,
+    _two_sides,
+    remedies,
+)
 from eks_cross_account.diagnosis._facts import facts_of
 from eks_cross_account.diagnosis.report import Chain, Finding, Remedy, Report
 from eks_cross_account.errors import (
@@ -80,6 +87,7 @@ def judge(evidence: Evidence) -> Report:
         confirmed=_is_confirmed(evidence, found),
         facts=facts_of(evidence),
         chain=_chain(evidence),
+        permissions=_permissions_dict(evidence),
     )
 
 
@@ -149,6 +157,23 @@ def identity_dict(identity: CallerIdentity) -> dict[str, str]:
 
 def _cluster_dict(evidence: Evidence) -> dict[str, object] | None:
     return None if evidence.cluster is None else {**asdict(evidence.cluster), "account": evidence.cluster.account}
+
+
+def _permissions_dict(evidence: Evidence) -> dict[str, object] | None:
+    """What was asked about each rule: ``allowed`` is None where nobody said."""
+    wanted, seen = evidence.wanted, evidence.permissions
+    if wanted is None:
+        return None
+    said = {answer.rule: answer for answer in seen.answers} if seen is not None else {}
+    rules = [
+        {
+            **asdict(rule),
+            "allowed": said[rule].allowed if rule in said else None,
+            "reason": printable_line(said[rule].reason) if rule in said else "",
+        }
+        for rule in wanted.rules
+    ]
+    return {"namespace": wanted.namespace, "rules": rules}
 
 
 def _check_credentials(evidence: Evidence) -> Iterator[Finding]:
@@ -349,6 +374,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _api_server.check_api_server,
     _two_sides.check_two_sides,
     _mapping_checks.check_mapping,
+    _permission_checks.check_permissions,
     _surroundings.check_clock,
     _surroundings.check_environment,
     _surroundings.check_time,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eks_cross_account.cluster import Cluster
     from eks_cross_account.credentials import FrozenCredentials, RoleHop
     from eks_cross_account.diagnosis._facts import OtherSide
+    from eks_cross_account.diagnosis._permission_probes import PermissionsEvidence, Wanted
     from eks_cross_account.diagnosis._reach import ReachEvidence, ReviewEvidence
     from eks_cross_account.identity import CallerIdentity
     from eks_cross_account.rules import Violation
@@ -90,6 +91,8 @@ class Evidence:
     review: ReviewEvidence | None = None
     other: OtherSide | None = None
     first_review: ReviewEvidence | None = None  # a 401 that the same token did not meet again
+    wanted: Wanted | None = None  # what one wants to do there
+    permissions: PermissionsEvidence | None = None
     role: RoleEvidence | NotChecked | None = None  # of the principal
     role_is_missing: bool = False
     entry: EntryEvidence | NotChecked | None = None
@@ -168,14 +171,15 @@ def gather(  # noqa: PLR0913 - what is asked about, with what, and for how long
     session: Any,  # noqa: ANN401 - a boto3 or botocore session
     cluster: Cluster | None = None,
     principal_arn: str = "",
+    wanted: Wanted | None = None,
     ask_for_rights: bool = True,
     timeout: float = TIMEOUT,
 ) -> Evidence:
     """Run the probes, those side by side that need nothing of each other; ``cluster``: instead of DescribeCluster.
 
-    ``principal_arn``: the owner's side, who asks how this principal would come in. ``ask_for_rights``: also ask what
-    may be denied, and so leaves an AccessDenied in an audit log (access entries, iam:GetRole, aws-auth). ``timeout``:
-    seconds for all. Raises only for arguments: ClusterError, UnknownRegionError, InvalidArnError.
+    ``principal_arn``: the owner's side, who asks how this principal would come in. ``wanted``: what the token's bearer
+    wants to do, to be asked about. ``ask_for_rights``: also ask what may be denied, and so leaves an AccessDenied in an
+    audit log (access entries, iam:GetRole, aws-auth). ``timeout``: seconds for all. Raises only for arguments: ClusterError, UnknownRegionError, InvalidArnError.
     """
     check_cluster_name(cluster_name)
     if region is not None:
@@ -184,7 +188,9 @@ def gather(  # noqa: PLR0913 - what is asked about, with what, and for how long
         canonicalize(principal_arn)
     budget = Budget(timeout)
     evidence, used = _begin(cluster_name, region, profile, session)
-    evidence = replace(evidence, environment=environment(), principal_arn=principal_arn, budget=timeout)
+    evidence = replace(
+        evidence, environment=environment(), principal_arn=principal_arn, wanted=wanted, budget=timeout
+    )
     if used is None:
         return evidence
     asking = Asking(used, budget)
@@ -284,9 +290,11 @@ def _own_side(
         known = ask_for_rights and evidence.cluster is not None and evidence.subject
         return _probes.look_up_mapping(evidence, credentials, asking) if known else {}
 
-    reviewed, mapped = asking.budget.side_by_side(
-        lambda: _probes.ask_api_server(evidence, token, asking.budget), mapping
-    )
+    def asked() -> Changes:
+        reviewed = _probes.ask_api_server(evidence, token, asking.budget)
+        return reviewed | _probes.ask_rights(replace(evidence, **reviewed), token, asking.budget)
+
+    reviewed, mapped = asking.budget.side_by_side(asked, mapping)
     evidence = replace(evidence, **reviewed, **mapped)
     if cluster is not None and ask_for_rights and _is_shut(evidence) and not asking.budget.is_over:
         described = _probes.describe(evidence, credentials, asking)

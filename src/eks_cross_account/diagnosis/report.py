@@ -109,6 +109,7 @@ class Report:
     ``identity``: what STS said of the token, as a mapping with account, arn, user_id, canonical_arn, session_name;
     None where it was not asked or did not say. ``confirmed``: the API server answered with that same identity; asked
     about a principal: the cluster maps it. ``facts``: what was seen, as the other side's report may be joined by.
+    ``permissions``: the namespace, and the rules that were asked about with what came of each.
     """
 
     cluster_name: str
@@ -119,6 +120,7 @@ class Report:
     confirmed: bool = False
     facts: dict[str, Any] | None = None
     chain: Chain = Chain()
+    permissions: dict[str, Any] | None = None
 
     @property
     def root_cause(self) -> str | None:
@@ -150,6 +152,7 @@ class Report:
             "identity": self.identity,
             "cluster": self.cluster,
             "chain": self.chain.to_dict(),
+            "permissions": self.permissions,
             "findings": [finding.to_dict() for finding in self.findings],
             "facts": self.facts,
         }

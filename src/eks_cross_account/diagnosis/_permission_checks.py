@@ -1,0 +1,368 @@
+"""The checks of what a caller may do: which rules are missing, what that does, and why, as far as it shows. Pure.
+
+A denial's words are the same whether a policy, its scope, a group or a binding is missing; only what the caller may
+look at beside them tells which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from eks_cross_account._printable import printable_message
+from eks_cross_account.diagnosis import _access_policies
+from eks_cross_account.diagnosis._mapping_probes import EntryEvidence, NotChecked
+from eks_cross_account.diagnosis.manifests import grant
+from eks_cross_account.diagnosis.report import Finding, Remedy, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from eks_cross_account.cluster import AssociatedPolicy, DescribedEntry
+    from eks_cross_account.diagnosis._permission_probes import Answer, Binding, DryRun, PermissionsEvidence, Subject
+    from eks_cross_account.diagnosis._reach import ApiUser
+    from eks_cross_account.diagnosis.evidence import Evidence
+    from eks_cross_account.diagnosis.needs import Rule
+
+PERMISSIONS, DENIED = "permissions", "forbidden"
+_TITLE = "permissions"
+_SHOWN = 12
+_CREATED, _FORBIDDEN = 201, 403
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+def check_permissions(evidence: Evidence) -> Iterator[Finding]:
+    """Which of the wanted rules are denied, and what would become of the pod."""
+    wanted, seen = evidence.wanted, evidence.permissions
+    if wanted is None:
+        return
+    if seen is None:
+        text = f"not asked in namespace {wanted.namespace}: nobody is signed in there yet"
+        yield Finding(PERMISSIONS, "SKIP", "api-server", _TITLE, text)
+        return
+    if seen.namespace == "missing":
+        yield _no_such_namespace(seen)
+    denied = [answer for answer in seen.answers if answer.allowed is False]
+    unanswered = [answer for answer in seen.answers if answer.allowed is None]
+    if denied:
+        yield from _denied(evidence, seen, denied)
+    elif not unanswered:
+        yield _allowed(seen)
+    if unanswered:
+        yield _unanswered(seen, unanswered)
+    if seen.dry_run is not None:
+        yield _admission(seen.dry_run)
+
+
+def _allowed(seen: PermissionsEvidence) -> Finding:
+    text = f"all {len(seen.answers)} rules of {seen.wanted.title} in namespace {seen.wanted.namespace}"
+    return Finding(PERMISSIONS, "PASS", "api-server", _TITLE, text)
+
+
+def _unanswered(seen: PermissionsEvidence, unanswered: list[Answer]) -> Finding:
+    problem = printable_message(unanswered[0].problem)
+    text = f"{len(unanswered)} of {len(seen.answers)} rules got no answer in namespace {seen.wanted.namespace}: {problem}"
+    return Finding(PERMISSIONS, "UNKNOWN", "api-server", _TITLE, text, retry=True)
+
+
+def _no_such_namespace(seen: PermissionsEvidence) -> Finding:
+    namespace = seen.wanted.namespace
+    others = [name for name in seen.namespaces or () if not name.startswith("kube-")]
+    close = [name for name in others if _is_close(name, namespace)]
+    hint = f": {', '.join(map(printable_message, close[:_SHOWN]))}?" if close else ""
+    text = f"there is no namespace {namespace}{hint}"
+    remedy = Remedy("mend the name, or let the cluster's owner make it; without the right to look this is a 403, no 404")
+    return Finding("namespace-missing", "FAIL", "api-server", "namespace", text, remedy=remedy, cause="F9")
+
+
+def _is_close(name: str, wanted: str) -> bool:
+    from difflib import SequenceMatcher  # noqa: PLC0415 - only where a name is wrong
+
+    return SequenceMatcher(None, name, wanted).ratio() > 0.7  # noqa: PLR2004 - "dta" and "data" have 0.86
+
+
+# --- what is denied, and why
+
+
+def _denied(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Iterator[Finding]:
+    rules = tuple(answer.rule for answer in denied)
+    state: State = "FAIL" if any(rule.effect != "silent" for rule in rules) else "WARN"
+    remedy = _grant(evidence, seen, rules)
+    why = _why(evidence, seen, denied)
+    if why is not None:
+        why = replace(why, state=state, remedy=why.remedy or remedy, owner=_owner(evidence))
+        yield why
+    what = ", ".join(map(_named, rules[:_SHOWN])) + (f" and {len(rules) - _SHOWN} more" if len(rules) > _SHOWN else "")
+    found = Finding(
+        DENIED,
+        state,
+        "api-server",
+        _TITLE,
+        f"{len(denied)} of {len(seen.answers)} rules of {seen.wanted.title} are missing in namespace "
+        f"{seen.wanted.namespace}: {what}",
+        tuple((_named(rule), _consequence(rule)) for rule in rules[:_SHOWN]),
+        remedy,
+        cause="F8" if why is None and len(denied) < len(seen.answers) else None,
+        owner=_owner(evidence),
+    )
+    if why is not None:
+        remedy = Remedy(f"this goes when {why.id} is mended")
+        yield replace(found, consequence_of=why.id, remedy=remedy)
+    elif seen.namespace == "missing":
+        yield replace(found, consequence_of="namespace-missing", remedy=Remedy("this goes with the right namespace"))
+    else:
+        yield replace(found, evidence=(*found.evidence, *_left(evidence, seen)))
+
+
+def _left(evidence: Evidence, seen: PermissionsEvidence) -> Iterator[tuple[str, str]]:
+    """What nobody could look at."""
+    entry = evidence.entry
+    if isinstance(entry, NotChecked):
+        yield "not checked", f"the policies of the access entry: needs {entry.needs or 'eks:DescribeAccessEntry'}"
+    if isinstance(seen.bindings, NotChecked) and seen.bindings.needs:
+        yield "not checked", f"who is bound to what: needs {seen.bindings.needs}"
+
+
+def _named(rule: Rule) -> str:
+    group = f".{rule.api_group}" if rule.api_group else ""
+    where = " at cluster scope" if rule.cluster_scoped else ""
+    return f"{rule.verb} {rule.resource}{group}{where}"
+
+
+def _consequence(rule: Rule) -> str:
+    return f"{rule.when}: {rule.consequence or rule.effect}"
+
+
+def _owner(evidence: Evidence) -> str:
+    return evidence.cluster.account if evidence.cluster is not None else ""
+
+
+def _entry(evidence: Evidence) -> DescribedEntry | None:
+    return evidence.entry.entry if isinstance(evidence.entry, EntryEvidence) else None
+
+
+def _policies(evidence: Evidence) -> tuple[AssociatedPolicy, ...]:
+    found = evidence.entry
+    return found.policies if isinstance(found, EntryEvidence) and isinstance(found.policies, tuple) else ()
+
+
+def _user(evidence: Evidence) -> ApiUser | None:
+    return evidence.review.user if evidence.review is not None else None
+
+
+def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule]) -> Remedy:
+    user, entry = _user(evidence), _entry(evidence)
+    groups = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
+    return grant(
+        rules,
+        namespace=seen.wanted.namespace,
+        group=groups[0] if groups else "airflow-workers",
+        principal_arn=entry.principal_arn if entry is not None else evidence.subject_with_path,
+        cluster_name=evidence.cluster_name if evidence.cluster is not None else None,
+        region=evidence.region if evidence.cluster is not None else None,
+        has_group=bool(groups),
+        has_entry=entry is not None,
+    )
+
+
+def _why(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
+    """The one reason that shows, None where none does."""
+    if seen.namespace == "missing":
+        return None
+    nothing = len(denied) == len(seen.answers)
+    return (
+        _dangling(denied)
+        or (_without_rights(evidence) if nothing else None)
+        or _cluster_scope(seen, denied)
+        or _by_bindings(evidence, seen, denied)
+        or _by_policies(evidence, seen, denied)
+        or _unbound(evidence, seen, nothing=nothing)
+    )
+
+
+def _because(name: str, summary: str, cause: str, remedy: Remedy | None = None) -> Finding:
+    return Finding(name, "FAIL", "inferred", "why", summary, remedy=remedy, cause=cause)
+
+
+def _dangling(denied: list[Answer]) -> Finding | None:
+    """The authorizer's own reason: a binding names a role that is not there."""
+    reason = next((answer.reason for answer in denied if "not found" in answer.reason), None)
+    if reason is None:
+        return None
+    text = f"a binding of this user names a role that is not there: {printable_message(reason)}"
+    remedy = Remedy("make the role that the binding names; a binding's roleRef cannot be changed, only made again")
+    return _because("role-ref-dangling", text, "F7", remedy)
+
+
+def _without_rights(evidence: Evidence) -> Finding | None:
+    entry, found = _entry(evidence), evidence.entry
+    if entry is None or entry.groups or not isinstance(found, EntryEvidence) or found.policies != ():
+        return None
+    text = (
+        f"the access entry of {entry.principal_arn} has neither policy nor group: it lets in, and allows nothing. Was "
+        "it system:masters in aws-auth? An entry takes no group that begins with system:; AmazonEKSClusterAdminPolicy "
+        "is what comes near"
+    )
+    return _because("access-entry-without-rights", text, "F2")
+
+
+def _cluster_scope(seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
+    """Only what belongs to no namespace is denied."""
+    if not all(answer.rule.cluster_scoped for answer in denied) or len(denied) == len(seen.answers):
+        return None
+    text = (
+        f"what is missing belongs to no namespace ({', '.join(_named(answer.rule) for answer in denied[:_SHOWN])}), and "
+        "the rights are for namespaces only"
+    )
+    return _because("cluster-scope", text, "F5")
+
+
+def _by_policies(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
+    """The access policies: scoped to other namespaces, or too weak."""
+    policies, namespace = _policies(evidence), seen.wanted.namespace
+    if not policies:
+        return None
+    here = [policy for policy in policies if _is_for(policy, namespace)]
+    if not here:
+        shown = "; ".join(f"{_short(policy)} for {', '.join(policy.namespaces)}" for policy in policies)
+        text = f"the access policies are for other namespaces than {namespace}: {shown}. EKS does not check their names"
+        return _because("access-policy-scope", text, "F4")
+    rules = tuple(answer.rule for answer in denied)
+    named = [_short(policy) for policy in here]
+    lacking = [rule for rule in rules if all(rule in _access_policies.missing(name, rules) for name in named)]
+    if not lacking:
+        text = f"{', '.join(named)} should allow this: what was associated a moment ago counts after some seconds"
+        return replace(_because("access-policy-settling", text, "F4"), retry=True)
+    least = _access_policies.smallest(rules).policy
+    text = f"{', '.join(named)} does not allow {', '.join(map(_named, lacking[:_SHOWN]))}"
+    return _because("access-policy-weak", f"{text}; {least} does", "F6")
+
+
+def _short(policy: AssociatedPolicy) -> str:
+    return printable_message(policy.arn.rpartition("/")[2])
+
+
+def _is_for(policy: AssociatedPolicy, namespace: str) -> bool:
+    """Scope () is the whole cluster; a name may hold ``*``."""
+    return not policy.namespaces or any(fnmatchcase(namespace, scope) for scope in policy.namespaces)
+
+
+def _by_bindings(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
+    """What the bindings and roles say, where they may be listed."""
+    user, namespace = _user(evidence), seen.wanted.namespace
+    if user is None or isinstance(seen.bindings, NotChecked):
+        return None
+    mine = [binding for binding in seen.bindings if any(_is_me(subject, user, binding) for subject in binding.subjects)]
+    here = [binding for binding in mine if binding.namespace in {"", namespace}]
+    elsewhere = sorted({binding.namespace for binding in mine} - {"", namespace})
+    if not any(binding.namespace == namespace for binding in here) and elsewhere:
+        text = f"this user is bound in namespace {', '.join(map(printable_message, elsewhere))}, and not in {namespace}"
+        remedy = None if len(elsewhere) > 1 else Remedy(
+            f"ask for namespace {printable_message(elsewhere[0])}, or bind the group in {namespace} too"
+        )  # fmt: skip
+        return _because("binding-elsewhere", text, "F9", remedy)
+    return _wrong_role(seen, here, denied) or _other_subject(seen, user)
+
+
+def _is_me(subject: Subject, user: ApiUser, binding: Binding) -> bool:
+    if subject.kind == "User":
+        return subject.name == user.username
+    if subject.kind == "Group":
+        return subject.name in user.groups
+    place = subject.namespace or binding.namespace
+    return subject.kind == "ServiceAccount" and user.username == f"{_SERVICE_ACCOUNT}{place}:{subject.name}"
+
+
+def _wrong_role(seen: PermissionsEvidence, here: list[Binding], denied: list[Answer]) -> Finding | None:
+    """A role of this user that is not there, or that names a resource in a group that is not its own."""
+    if isinstance(seen.roles, NotChecked):
+        return None
+    for binding in here:
+        if binding.role_kind != "Role" or not binding.namespace:
+            continue
+        rules = seen.roles.get(binding.role)
+        if rules is None:
+            text = f"RoleBinding {binding.name} names the Role {binding.role}, and there is none in {binding.namespace}"
+            remedy = Remedy("make the Role, or make the binding again: its roleRef cannot be changed")
+            return _because("role-ref-dangling", printable_message(text), "F7", remedy)
+        for answer in denied:
+            wrong = [rule for rule in rules if _names_in_another_group(rule, answer.rule)]
+            if wrong:
+                groups = ", ".join(repr(str(group)) for group in wrong[0].get("apiGroups") or ())
+                text = (
+                    f"Role {binding.role} allows {answer.rule.verb} {answer.rule.resource} in API group {groups}, and it is "
+                    f"in {answer.rule.api_group!r}"
+                )
+                return _because("role-api-group", printable_message(text), "F8")
+    return None
+
+
+def _names_in_another_group(held: object, wanted: Rule) -> bool:
+    if not isinstance(held, dict):
+        return False
+    groups, resources, verbs = (held.get(name) or () for name in ("apiGroups", "resources", "verbs"))
+    if not all(isinstance(part, list) for part in (groups, resources, verbs)):
+        return False
+    fits = wanted.resource in resources and bool({wanted.verb, "*"} & set(map(str, verbs)))
+    return fits and not {wanted.api_group, "*"} & set(map(str, groups))
+
+
+def _other_subject(seen: PermissionsEvidence, user: ApiUser) -> Finding | None:
+    """A binding of the namespace that names the pod's account, or an earlier session, instead of this caller."""
+    if isinstance(seen.bindings, NotChecked):
+        return None
+    session = user.username.rpartition("/")[0]
+    for binding in seen.bindings:
+        if binding.namespace != seen.wanted.namespace or any(_is_me(each, user, binding) for each in binding.subjects):
+            continue
+        for subject in binding.subjects:
+            named = printable_message(f"RoleBinding {binding.name} names {subject.kind} {subject.name}")
+            if subject.kind == "User" and session and subject.name.rpartition("/")[0] == session:
+                text = f"{named}: another session of this role. A session's name changes; bind a group"
+                return _because("binding-other-session", text, "F7")
+            if subject.kind == "Group" and subject.name.startswith("system:") and subject.name not in user.groups:
+                text = f"{named}, which this user is not in (groups: {printable_message(', '.join(user.groups))})"
+                return _because("binding-other-subject", text, "F7")
+            if subject.kind == "ServiceAccount" and not user.username.startswith(_SERVICE_ACCOUNT):
+                text = (
+                    f"{named}: the account that a pod runs as. Who makes the pod is another: user "
+                    f"{printable_message(user.username)}"
+                )
+                return _because("binding-other-subject", text, "F7")
+    return None
+
+
+def _unbound(evidence: Evidence, seen: PermissionsEvidence, *, nothing: bool) -> Finding | None:
+    """All that there is was listed, and nothing names this user."""
+    user = _user(evidence)
+    if not nothing or user is None or isinstance(seen.bindings, NotChecked):
+        return None
+    groups = [name for name in user.groups if name != "system:authenticated"]
+    who = f"group {', '.join(map(printable_message, groups))}" if groups else "a group of this user: it is in none"
+    text = f"no binding in namespace {seen.wanted.namespace} names {who}"
+    return _because("group-unbound", text, "F7")
+
+
+# --- admission
+
+
+def _admission(tried: DryRun) -> Finding:
+    """What creating the pod with dryRun=All came to."""
+    from eks_cross_account.diagnosis._explain import ADMISSION  # noqa: PLC0415 - its patterns are costly
+    from eks_cross_account.diagnosis.forbidden import explain_forbidden  # noqa: PLC0415 - as above
+
+    said = printable_message(tried.message)
+    if tried.status == _CREATED:
+        return Finding("admission", "PASS", "api-server", "admission", "the pod would be taken (dryRun=All)")
+    if "does not support dry run" in tried.message or not tried.status:
+        text = f"whether the pod would be taken is not known: {said}"
+        return Finding("admission", "UNKNOWN", "api-server", "admission", text)
+    kind = next((denial.kind for denial in explain_forbidden(tried.message)), "other")
+    if kind == "rbac":
+        return Finding("admission", "SKIP", "api-server", "admission", "not tried: needs create pods")
+    text = ADMISSION.get(kind, "mend the pod as the message says")
+    remedy = Remedy(f"{text}; this is no matter of roles or bindings")
+    summary = f"the pod would be refused ({tried.status}): {said}"
+    return Finding("admission-denied", "FAIL", "api-server", "admission", summary, remedy=remedy, cause="F13",
+                   retry=kind == "not-ready")  # fmt: skip
