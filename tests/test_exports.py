@@ -13,8 +13,8 @@ PUBLIC = [
     "Finding", "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report",
     "RoleHop", "StsUnavailableError", "TokenProvider", "TokenRejectedError", "UnknownRegionError", "Violation",
     "__version__", "api_client", "assume_roles", "async_api_client", "canonicalize", "connect", "decode_token",
-    "describe_cluster", "diagnose", "encode_token", "explain_forbidden", "get_token", "presign", "strip_path",
-    "token_signed_by", "verify_token", "violations",
+    "describe_cluster", "diagnose", "encode_token", "explain_forbidden", "get_token", "presign", "role_manifest",
+    "strip_path", "token_signed_by", "verify_token", "violations",
 ]  # fmt: skip
 
 

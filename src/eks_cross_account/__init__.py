@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eks_cross_account.credentials import CredentialSource, FrozenCredentials, RoleHop, assume_roles
     from eks_cross_account.diagnosis import Finding, Report, diagnose
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+    from eks_cross_account.diagnosis.manifests import role_manifest
     from eks_cross_account.errors import (
         AssumeRoleError,
         ClusterError,
@@ -80,6 +81,7 @@ _HOME = {
     "explain_forbidden": "diagnosis.forbidden",
     "get_token": "provider",
     "presign": "token",
+    "role_manifest": "diagnosis.manifests",
     "strip_path": "identity",
     "token_signed_by": "token",
     "verify_token": "sts",
@@ -124,6 +126,7 @@ __all__ = [
     "explain_forbidden",
     "get_token",
     "presign",
+    "role_manifest",
     "strip_path",
     "token_signed_by",
     "verify_token",

@@ -18,6 +18,7 @@ from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 if TYPE_CHECKING:
     from eks_cross_account.diagnosis._explain import Explanation, explain
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+    from eks_cross_account.diagnosis.manifests import chart_values, role_manifest, service_account_manifest
 
 __all__ = [
     "TIMEOUT",
@@ -28,15 +29,26 @@ __all__ = [
     "Remedy",
     "Report",
     "ask_owner",
+    "chart_values",
     "diagnose",
     "explain",
     "explain_forbidden",
+    "role_manifest",
+    "service_account_manifest",
 ]
-_LAZY = {"Denial": "forbidden", "explain_forbidden": "forbidden", "Explanation": "_explain", "explain": "_explain"}
+_LAZY = {
+    "Denial": "forbidden",
+    "Explanation": "_explain",
+    "chart_values": "manifests",
+    "explain": "_explain",
+    "explain_forbidden": "forbidden",
+    "role_manifest": "manifests",
+    "service_account_manifest": "manifests",
+}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: one of the four above
-    """Their patterns take a tenth of a second to compile, which is only paid where there is a paste to read."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: one of those above
+    """The patterns of a paste take a tenth of a second to compile; who reads none and writes none pays nothing."""
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
