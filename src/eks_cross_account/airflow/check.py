@@ -6,15 +6,14 @@ import json
 import logging
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable_page
-from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import (
     Connected,
     ConnectionMissingError,
     ConnectionSession,
-    access_of,
     base_session,
     connection_hop,
     look_up,
@@ -26,6 +25,8 @@ from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of
 from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, diagnose
 from eks_cross_account.diagnosis._compare import changes, read_report
+from eks_cross_account.diagnosis._permission_probes import Wanted
+from eks_cross_account.diagnosis.needs import required_permissions
 from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
@@ -36,18 +37,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _GREEN = "healthy_report"
-_TIMEOUT = 5.0  # seconds, for each answer of the API server
-_RIGHTS = (  # what a pod operator asks for at least (facts/permissions-and-403 2.2)
-    ("create", "pods"),
-    ("get", "pods"),
-    ("list", "pods"),
-    ("delete", "pods"),
-    ("patch", "pods"),
-    ("get", "pods/log"),
-    ("list", "events"),
-    ("watch", "events"),
-)
-
 
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
     """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
@@ -56,7 +45,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
     access entry, the cluster's version or endpoint, the role's date.
 
     Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
-    needs. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
+    needs, with its defaults or with ``permissions``, arguments of ``required_permissions`` such as ``{"xcom": True}``. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
     """
 
     template_fields: Sequence[str] = (
@@ -80,6 +69,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         region: str | None = None,
         aws_conn_id: str | None = "aws_default",
         namespace: str | None = None,
+        permissions: Mapping[str, Any] | None = None,
         role_arn: str | None = None,
         role_hops: Iterable[RoleHop | Mapping[str, Any] | str] | None = None,
         external_id: str | None = None,
@@ -93,6 +83,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         self.region = region
         self.aws_conn_id = aws_conn_id
         self.namespace = namespace
+        self.permissions = permissions
         self.role_arn = role_arn
         self.role_hops = role_hops
         self.external_id = external_id
@@ -115,7 +106,15 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
 
     def report(self) -> Report:
         """All findings. Raises EksTokenError only for arguments that cannot be asked about."""
-        return report_of(target_of(self), namespace=self.namespace or None)
+        return report_of(target_of(self), wanted=self._wanted())
+
+    def _wanted(self) -> Wanted | None:
+        """The rights to ask for, as the providers that are installed here need them. Raises ValueError for an option."""
+        if not self.namespace:
+            return None
+        installed = version("apache-airflow-providers-cncf-kubernetes")
+        rules = required_permissions(**{"provider_version": installed, **(self.permissions or {})})
+        return Wanted(rules, self.namespace)
 
 
 def _since_green(ti: Any, task_id: str, document: dict[str, Any]) -> Iterator[str]:  # noqa: ANN401 - Airflow's
@@ -136,14 +135,14 @@ def _since_green(ti: Any, task_id: str, document: dict[str, Any]) -> Iterator[st
 def report_of(
     target: Target,
     *,
-    namespace: str | None = None,
+    wanted: Wanted | None = None,
     get_connection: Callable[[str], Any] | None = None,
     other_side: bytes | None = None,
     timeout: float = TIMEOUT,
 ) -> Report:
     """The report on the way that a task with this target would go; in a task, or where Airflow can be asked.
 
-    ``get_connection``: as ``look_up`` has it; ``other_side``, ``timeout``: as ``diagnose`` has them.
+    ``get_connection``: as ``look_up`` has it; ``other_side``, ``wanted``, ``timeout``: as ``diagnose`` has them.
     """
     try:
         connected = look_up(target, get_connection=get_connection)
@@ -153,15 +152,12 @@ def report_of(
         return Report(target.cluster_name, target.region or "unknown", (missing,))
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
-        asked = _ask_aws(connected, other_side, timeout)
+        asked = _ask_aws(connected, other_side, wanted, timeout)
     where = f"{connected.region} ({connected.region_from})"
-    report = replace(asked, region=where, findings=(named, *asked.findings))
-    if namespace is None or report.root_cause is not None:
-        return report
-    return replace(report, findings=(*report.findings, *_rights(access_of(connected), namespace)))
+    return replace(asked, region=where, findings=(named, *asked.findings))
 
 
-def _ask_aws(connected: Connected, other_side: bytes | None, timeout: float) -> Report:
+def _ask_aws(connected: Connected, other_side: bytes | None, wanted: Wanted | None, timeout: float) -> Report:
     """Credentials, hops, cluster, token, identity; the connection's own role as the first hop, where it can be one."""
     own = connection_hop(connected.wrapper)
     session = base_session if own is not None or not connected.wrapper.role_arn else role_session
@@ -175,37 +171,12 @@ def _ask_aws(connected: Connected, other_side: bytes | None, timeout: float) -> 
             session=ConnectionSession(connected, credentials),
             cluster=connected.target.cluster,
             other_side=other_side,
+            wanted=wanted,
             timeout=timeout,
         )
     except EksTokenError as error:  # the connection's own session could not be made
         broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
         return Report(connected.target.cluster_name, f"{connected.region} ({connected.region_from})", (broken,))
-
-
-def _rights(access: Access, namespace: str) -> Iterator[Finding]:
-    """One finding for all rights of a pod operator; which are missing is its evidence."""
-    missing: list[str] = []
-    for verb, resource in _RIGHTS:
-        name, _, subresource = resource.partition("/")
-        wanted = {"namespace": namespace, "verb": verb, "resource": name, "subresource": subresource}
-        spec = {"spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}}}
-        try:
-            answer = review(access, "SelfSubjectAccessReview", spec, timeout=_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 - as above
-            text = f"could not be asked for: {type(error).__name__}"
-            yield Finding("permissions", "UNKNOWN", "api-server", "permissions", text)
-            return
-        if not (answer.get("status") or {}).get("allowed"):
-            missing.append(f"{verb} {resource}")
-    if not missing:
-        text = f"all {len(_RIGHTS)} of a pod operator in namespace {namespace}"
-        yield Finding("permissions", "PASS", "api-server", "permissions", text)
-        return
-    needed = [right for right in missing if "events" not in right]
-    state: Any = "FAIL" if needed else "WARN"  # events only lose lines in the log, but for provider 10.7 to 10.21
-    text = f"missing in namespace {namespace}: {', '.join(missing)}"
-    remedy = Remedy("a Role with these rights, and a RoleBinding to a group of the user above")
-    yield Finding("forbidden", state, "api-server", "permissions", text, remedy=remedy)
 
 
 def _failure(report: Report) -> Failure | None:

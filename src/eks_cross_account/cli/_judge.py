@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from eks_cross_account.diagnosis import Report
     from eks_cross_account.diagnosis._compare import Change
+    from eks_cross_account.diagnosis._permission_probes import Wanted
 
 _SCHEMA = "eks-token-check/1"
 _INPUT_LIMIT = 1 << 20  # a token has 4 KiB, a report not more than this; more is some other file
@@ -31,10 +32,11 @@ _PASTE_LIMIT = 10_000_000  # bytes, a few seconds of work
 def check(options: argparse.Namespace) -> int:
     """The whole ladder."""
     _check_meant(options)
+    wanted = _wanted(options)
     other_side = None if options.evidence is None else _read(options.evidence, _INPUT_LIMIT + 1)
     earlier = _earlier(options.compare)  # read first: it may be no report
     try:
-        report = _report(options, other_side)
+        report = _report(options, other_side, wanted)
     except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
         raise UsageError(str(error)) from None
     except ValueError as error:
@@ -97,13 +99,24 @@ def _changes(earlier: dict[str, Any], document: dict[str, Any]) -> tuple[Change,
     return _compare.changes(earlier, document)
 
 
-def _report(options: argparse.Namespace, other_side: bytes | None) -> Report:
+def _wanted(options: argparse.Namespace) -> Wanted | None:
+    """What is to be asked about rights: nothing, unless a flag says so."""
+    if options.namespace is None and options.operator is None and options.from_dag is None and not options.dry_run_pod:
+        return None
+    if options.principal_arn is not None:
+        raise UsageError("rights are asked for as the caller: --principal-arn does not go with --namespace")
+    from eks_cross_account.cli import _permissions  # noqa: PLC0415 - only where it is asked
+
+    return _permissions.wanted_of(options)[0]
+
+
+def _report(options: argparse.Namespace, other_side: bytes | None, wanted: Wanted | None) -> Report:
     if options.airflow_conn_id is not None:
         from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
 
         if options.principal_arn is not None:
             raise UsageError("--principal-arn is for the cluster's owner, who has no Airflow connection: give one")
-        return _airflow.report(options, other_side)
+        return _airflow.report(options, other_side, wanted)
     from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only for this command
 
     return diagnose(
@@ -113,6 +126,7 @@ def _report(options: argparse.Namespace, other_side: bytes | None) -> Report:
         profile=options.profile,
         principal_arn=options.principal_arn,
         other_side=other_side,
+        wanted=wanted,
         timeout=options.timeout,
     )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
-_COMMANDS = ("check", "decode", "verify", "explain", "token", "sandbox")
+_COMMANDS = ("check", "decode", "verify", "explain", "permissions", "token", "sandbox")
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
 
 
@@ -79,6 +79,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from eks_cross_account.cli import _sandbox  # noqa: PLC0415 - see above
 
         return _sandbox.sandbox
+    if name == "permissions":
+        from eks_cross_account.cli import _permissions  # noqa: PLC0415 - see above
+
+        return _permissions.permissions
     from eks_cross_account.cli import _judge  # noqa: PLC0415 - see above
 
     commands = {"check": _judge.check, "decode": _judge.decode, "verify": _judge.verify, "explain": _judge.explain}
@@ -129,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         "--ask-owner", action="store_true", help="print only the text to forward to the owner of the other account"
     )
     check.add_argument("--compare", metavar="FILE", help="an earlier --output json of check: what has changed since")
+    rights = check.add_argument_group("rights", "also ask whether the user may do what an operator does (--namespace)")
+    _add_operator(rights)
 
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
     _add_token(decode)
@@ -148,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_output(explain)
 
+    _add_permissions(commands)
+
     token = _add(commands, "token", "an ExecCredential for kubectl, as `aws eks get-token` prints one")
     _add_cluster(token, required=True)
     _add_credentials(token)
@@ -159,17 +167,90 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_permissions(commands: Any) -> None:  # noqa: ANN401 - as _add
+    permissions = _add(
+        commands, "permissions", "what an operator needs in Kubernetes; --check: have I got it; --manifest: the least"
+    )
+    _add_operator(permissions)
+    permissions.add_argument(
+        "--upgrade-from",
+        metavar="VERSION",
+        help="what --provider-version (default: the newest) asks for that this one did not; both may be a line of MWAA",
+    )
+    permissions.add_argument("--output", choices=("text", "json"), default="text")
+    permissions.add_argument(
+        "--remedy", choices=("cli", "hcl", "yaml"), help="the form of fixes and manifests: YAML (the default) ..."
+    )
+    asking = permissions.add_argument_group("asking", "the API server is asked as the caller, one question per rule")
+    asking.add_argument("--check", action="store_true", help="ask for each rule")
+    _add_cluster(asking, required=False)
+    _add_credentials(asking)
+    asking.add_argument("--timeout", type=_seconds, default=20.0, metavar="SECONDS", help="for all of it (default: 20)")
+    asking.add_argument("--kubeconfig", metavar="FILE", help="for any cluster: a kubeconfig (extra: kubernetes)")
+    asking.add_argument("--context", metavar="NAME", help="of the kubeconfig")
+    asking.add_argument("--in-cluster", action="store_true", help="as the ServiceAccount of the pod this runs in")
+    giving = permissions.add_argument_group("giving", "what to apply; with --check only for what is missing")
+    giving.add_argument("--manifest", action="store_true", help="print the Role and its binding, and the commands")
+    giving.add_argument("--group", metavar="GROUP", help="of the access entry or of aws-auth, to bind")
+    giving.add_argument("--principal-arn", metavar="ARN", help="the role that gets an access entry with that group")
+    giving.add_argument(
+        "--service-account",
+        action="append",
+        default=[],
+        metavar="[NS:]NAME",
+        help="for Airflow inside the cluster: the account of its workers; again, of its triggerer",
+    )
+    giving.add_argument(
+        "--cloud-identity", metavar="ID", help="IAM role ARN, Google service account or Azure client id of the account"
+    )
+    giving.add_argument("--chart", action="store_true", help="values of the official Airflow chart instead")
+
+
+def _add_operator(parser: Any) -> None:  # noqa: ANN401 - a parser or a group of one
+    """What decides which rules are needed: an operator and its options."""
+    parser.add_argument("--namespace", metavar="NS", help="of the pods")
+    parser.add_argument(
+        "--operator",
+        metavar="KIND",
+        help="pod (default), job, spark, executor ... ; an unknown one lists them",
+    )
+    parser.add_argument("--from-dag", metavar="FILE:DAG:TASK", help="take operator, options and namespace from a DAG")
+    for flag, text in (
+        ("--deferrable", "the task is deferred"),
+        ("--xcom", "do_xcom_push"),
+        ("--no-logs", "get_logs is off"),
+        ("--init-logs", "init_container_logs"),
+        ("--interim-logs", "logging_interval"),
+        ("--no-events", "log_events_on_startup is off"),
+        ("--events-on-failure", "log_events_on_failure"),
+        ("--no-reattach", "reattach_on_restart is off"),
+        ("--callbacks", "the operator has callbacks"),
+        ("--istio", "the pods have istio's sidecar"),
+        ("--wait", "wait_until_job_complete"),
+    ):
+        parser.add_argument(flag, action="store_true", help=text)
+    parser.add_argument("--on-finish-action", metavar="ACTION", help="delete_pod (default), keep_pod ...")
+    parser.add_argument(
+        "--resource", action="append", default=[], metavar="PLURAL.GROUP", help="what create-resource ... is about"
+    )
+    parser.add_argument("--provider-version", metavar="VERSION", help="of cncf-kubernetes; default: the newest known")
+    parser.add_argument("--server-version", metavar="VERSION", help="of Kubernetes; default: the cluster's or newest")
+    parser.add_argument(
+        "--dry-run-pod", action="store_true", help="also ask whether a pod would be admitted (dryRun=All)"
+    )
+
+
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps that class private
     added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     return added
 
 
-def _add_cluster(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def _add_cluster(parser: Any, *, required: bool) -> None:  # noqa: ANN401 - as above
     parser.add_argument("--cluster-name", required=required, type=_cluster_name)
     parser.add_argument("--region", type=_region, help="the cluster's; default: AWS_REGION, then the AWS configuration")
 
 
-def _add_credentials(parser: argparse.ArgumentParser) -> None:
+def _add_credentials(parser: Any) -> None:  # noqa: ANN401 - as above
     parser.add_argument("--profile", help="of the AWS configuration")
     parser.add_argument(
         "--role-arn", dest="hops", action=_RoleAction, metavar="ARN", help="a role to assume; may repeat, for a chain"

@@ -63,6 +63,8 @@ def check_api_server(evidence: Evidence) -> Iterator[Finding]:
         return
     if answer.user is not None:
         yield _user(answer.user)
+        if not answer.user.username:
+            yield _nameless(evidence)
         yield _compared(evidence, answer.user)
         if evidence.first_review is not None:
             yield _sporadic()
@@ -77,6 +79,24 @@ def check_api_server(evidence: Evidence) -> Iterator[Finding]:
             remedy=Remedy("ask by hand: kubectl auth whoami needs the same; kubectl auth can-i --list shows rights"),
         )  # fmt: skip
     else:
+        yield _no_answer(answer.status, answer.problem)
+
+
+def check_user(evidence: Evidence) -> Iterator[Finding]:
+    """Whom the API server takes its caller for, where no AWS was asked."""
+    answer = evidence.review
+    if answer is None:
+        return
+    if answer.user is not None:
+        yield _user(answer.user)
+    elif answer.status == _UNAUTHORIZED:
+        yield Finding(
+            "unauthorized", "FAIL", "api-server", "API server", f"{evidence.cluster_name} refused its credentials: 401",
+            remedy=Remedy("on EKS: eks-token-check check says which link is broken"),
+        )  # fmt: skip
+    elif answer.status == _FORBIDDEN:
+        yield _forbidden(answer.problem)
+    elif answer.status != _NOT_FOUND:  # which has no SelfSubjectReview, and is older than Kubernetes 1.28
         yield _no_answer(answer.status, answer.problem)
 
 
@@ -208,6 +228,16 @@ def _user(user: ApiUser) -> Finding:
         seen.append((printable_message(key), _last_four(text) if key == "accessKeyId" else text))
     summary = f"says groups {shown}{more}; user {name or '(empty)'}"
     return Finding("api-server", "PASS", "api-server", "API server", summary, tuple(seen))
+
+
+def _nameless(evidence: Evidence) -> Finding:
+    """Every denial then says ``User ""``, and no binding of a user can name it."""
+    account = evidence.cluster.account if evidence.cluster is not None else ""
+    return Finding(
+        "user-name-empty", "FAIL", "api-server", "user name", "the user that it is mapped to has an empty name",
+        remedy=Remedy("in aws-auth: write a username, in quotes where it is a number; an access entry has one by itself"),
+        cause="F10", owner=account,
+    )  # fmt: skip
 
 
 def _compared(evidence: Evidence, user: ApiUser) -> Finding:

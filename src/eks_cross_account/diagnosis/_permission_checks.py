@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis.needs import Rule
 
 PERMISSIONS, DENIED = "permissions", "forbidden"
-_TITLE = "permissions"
+_TITLE, _PLACE, _WHY, _ADMISSION = "permissions", "namespace", "why", "admission"
+TITLES = frozenset({_TITLE, _PLACE, _WHY, _ADMISSION})
 _SHOWN = 12
 _CREATED, _FORBIDDEN = 201, 403
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -73,7 +74,7 @@ def _no_such_namespace(seen: PermissionsEvidence) -> Finding:
     hint = f": {', '.join(map(printable_message, close[:_SHOWN]))}?" if close else ""
     text = f"there is no namespace {namespace}{hint}"
     remedy = Remedy("mend the name, or let the cluster's owner make it; without the right to look this is a 403, no 404")
-    return Finding("namespace-missing", "FAIL", "api-server", "namespace", text, remedy=remedy, cause="F9")
+    return Finding("namespace-missing", "FAIL", "api-server", _PLACE, text, remedy=remedy, cause="F9")
 
 
 def _is_close(name: str, wanted: str) -> bool:
@@ -182,7 +183,7 @@ def _why(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) ->
 
 
 def _because(name: str, summary: str, cause: str, remedy: Remedy | None = None) -> Finding:
-    return Finding(name, "FAIL", "inferred", "why", summary, remedy=remedy, cause=cause)
+    return Finding(name, "FAIL", "inferred", _WHY, summary, remedy=remedy, cause=cause)
 
 
 def _dangling(denied: list[Answer]) -> Finding | None:
@@ -354,15 +355,15 @@ def _admission(tried: DryRun) -> Finding:
 
     said = printable_message(tried.message)
     if tried.status == _CREATED:
-        return Finding("admission", "PASS", "api-server", "admission", "the pod would be taken (dryRun=All)")
+        return Finding("admission", "PASS", "api-server", _ADMISSION, "the pod would be taken (dryRun=All)")
     if "does not support dry run" in tried.message or not tried.status:
         text = f"whether the pod would be taken is not known: {said}"
-        return Finding("admission", "UNKNOWN", "api-server", "admission", text)
+        return Finding("admission", "UNKNOWN", "api-server", _ADMISSION, text)
     kind = next((denial.kind for denial in explain_forbidden(tried.message)), "other")
     if kind == "rbac":
-        return Finding("admission", "SKIP", "api-server", "admission", "not tried: needs create pods")
+        return Finding("admission", "SKIP", "api-server", _ADMISSION, "not tried: needs create pods")
     text = ADMISSION.get(kind, "mend the pod as the message says")
     remedy = Remedy(f"{text}; this is no matter of roles or bindings")
     summary = f"the pod would be refused ({tried.status}): {said}"
-    return Finding("admission-denied", "FAIL", "api-server", "admission", summary, remedy=remedy, cause="F13",
+    return Finding("admission-denied", "FAIL", "api-server", _ADMISSION, summary, remedy=remedy, cause="F13",
                    retry=kind == "not-ready")  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eks_cross_account.diagnosis._mapping_probes import NotChecked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from eks_cross_account.diagnosis._budget import Budget
     from eks_cross_account.diagnosis._reach import Ask
@@ -117,11 +117,21 @@ def _reviewed(wanted: Wanted, ask: Ask, budget: Budget) -> Iterator[Answer]:
         yield from budget.side_by_side(*(_question(rule, wanted.namespace, ask) for rule in now))
 
 
-def _question(rule: Rule, namespace: str, ask: Ask) -> Any:  # noqa: ANN401 - a call without arguments
+def _question(rule: Rule, namespace: str, ask: Ask) -> Callable[[], Answer]:
+    def put() -> Answer:
+        answer = _asked(rule, rule.verb, namespace, ask)
+        if answer.allowed is False and rule.instead and _asked(rule, rule.instead, namespace, ask).allowed:
+            return Answer(rule, allowed=True, reason=f"{rule.instead} is allowed, which serves")
+        return answer
+
+    return put
+
+
+def _asked(rule: Rule, verb: str, namespace: str, ask: Ask) -> Answer:
     resource, _, subresource = rule.resource.partition("/")
     attributes = {
         "namespace": "" if rule.cluster_scoped else namespace,
-        "verb": rule.verb,
+        "verb": verb,
         "group": rule.api_group,
         "resource": resource,
         "subresource": subresource,
@@ -131,15 +141,11 @@ def _question(rule: Rule, namespace: str, ask: Ask) -> Any:  # noqa: ANN401 - a 
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}},
     }
-
-    def put() -> Answer:
-        status, answer = ask("POST", _REVIEW, document)
-        said = answer.get("status")
-        if status not in {_OK, _CREATED} or not isinstance(said, dict) or not isinstance(said.get("allowed"), bool):
-            return Answer(rule, None, problem=f"{status}: {answer.get('message')}" if status else _message(answer))
-        return Answer(rule, said["allowed"], reason=_text(said.get("reason")))
-
-    return put
+    status, answer = ask("POST", _REVIEW, document)
+    said = answer.get("status")
+    if status not in {_OK, _CREATED} or not isinstance(said, dict) or not isinstance(said.get("allowed"), bool):
+        return Answer(rule, None, problem=f"{status}: {_message(answer)}" if status else _message(answer))
+    return Answer(rule, said["allowed"], reason=_text(said.get("reason")))
 
 
 def _namespace(namespace: str, ask: Ask) -> dict[str, Any]:

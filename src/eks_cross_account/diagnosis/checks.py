@@ -91,6 +91,18 @@ def judge(evidence: Evidence) -> Report:
     )
 
 
+def judge_rights_only(evidence: Evidence) -> Report:
+    """The report on a cluster of which nothing but the API server was asked."""
+    checks = (_api_server.check_user, _permission_checks.check_permissions)
+    found = _related([_printed(finding) for check in checks for finding in check(evidence)])
+    return Report(
+        cluster_name=evidence.cluster_name,
+        region="",
+        findings=tuple(found),
+        permissions=_permissions_dict(evidence),
+    )
+
+
 def _is_confirmed(evidence: Evidence, found: list[Finding]) -> bool:
     """The API server means whom AWS means; asked about a principal: the cluster maps it."""
     wanted = (_mapping_checks.MAPPED, "PASS") if evidence.principal_arn else (_api_server.CONFIRMED, "PASS")

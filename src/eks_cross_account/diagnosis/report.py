@@ -171,7 +171,7 @@ class Report:
         """
         lines = [f"cluster {self.cluster_name}, region {self.region}", ""]
         for finding in self.findings:
-            lines += _lines(finding, form)
+            lines += text_of(finding, form)
         lines += ["", f"verdict: {self.verdict}{_because(self)}"]
         return "\n".join(lines) + "\n"
 
@@ -196,7 +196,8 @@ def _because(report: Report) -> str:
     return f" - not known: {', '.join(open_ends)}" if open_ends and not report.confirmed else ""
 
 
-def _lines(finding: Finding, form: Form) -> list[str]:
+def text_of(finding: Finding, form: Form) -> list[str]:
+    """The lines of a finding on a page for people."""
     if finding.state in {"PASS", "SKIP"}:  # two lines at most: the page fits a screen of 24 when all is well
         first, *more = wrapped(f"{finding.title}: {finding.summary}", finding.state)
         return [first, *more] if len(more) <= 1 else [first, f"{more[0][: _WIDTH - 4]} ..."]

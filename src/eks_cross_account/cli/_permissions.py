@@ -1,0 +1,296 @@
+"""``permissions``: what an operator needs, whether the caller has it, and the least that gives it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from eks_cross_account._printable import printable
+from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
+from eks_cross_account.diagnosis._permission_probes import Wanted
+from eks_cross_account.diagnosis.manifests import (
+    NAME,
+    chart_values,
+    grant,
+    is_namespace,
+    role_manifest,
+    service_account_manifest,
+)
+from eks_cross_account.diagnosis.needs import MWAA_LINES, Rule, changes_between, required_permissions
+from eks_cross_account.diagnosis.report import SCHEMA, text_of, wrapped
+from eks_cross_account.errors import ClusterError, UnknownRegionError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from eks_cross_account.airflow._target import Target
+    from eks_cross_account.diagnosis.report import Finding
+
+_OPTIONS = ("deferrable", "xcom", "init_logs", "interim_logs", "events_on_failure", "callbacks", "istio", "wait")
+_MARKS = {True: "yes", False: "NO", None: "?"}
+_DEFAULT_NAMESPACE = "default"  # as EksPodOperator's
+
+
+def permissions(options: argparse.Namespace) -> int:
+    """The table; with ``--check`` beside what the API server says; or the manifest."""
+    _check_meant(options)
+    if options.upgrade_from is not None:
+        return _upgrade(options)
+    wanted, target = wanted_of(options)
+    rules = [{**asdict(rule), "allowed": None, "reason": ""} for rule in wanted.rules]
+    findings: tuple[Finding, ...] = ()
+    if options.check or options.dry_run_pod:
+        rules, findings = _checked(options, wanted, target)
+    if options.manifest:
+        return _manifest(options, wanted, rules)
+    _print(options, wanted, rules, findings)
+    if not options.check and not options.dry_run_pod:
+        return OK
+    said = {rule["allowed"] for rule in rules}
+    states = {finding.state for finding in findings}
+    return FAILED if False in said or "FAIL" in states else UNKNOWN if None in said else OK
+
+
+def wanted_of(options: argparse.Namespace) -> tuple[Wanted, Target | None]:
+    """What the flags ask for, and of ``--from-dag`` the task's own way into the cluster. UsageError."""
+    target: Target | None = None
+    namespace, pod, title = options.namespace, None, f"operator {options.operator or 'pod'}"
+    arguments = arguments_of(options)
+    if options.from_dag is not None:
+        from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
+
+        task = _airflow.task_of(options.from_dag)
+        arguments = {**task.options, **{name: value for name, value in arguments.items() if value is not None}}
+        target, pod, title = task.target, task.pod if options.dry_run_pod else None, f"task {task.name}"
+        namespace = namespace or task.namespace
+    elif options.dry_run_pod:
+        pod = _small_pod(xcom=options.xcom)
+    if namespace is None:
+        print(f"no --namespace given: the namespace is {_DEFAULT_NAMESPACE}, as EksPodOperator's is", file=sys.stderr)
+    elif not is_namespace(namespace):
+        raise UsageError(f"--namespace {printable(namespace)}: a namespace is a DNS label")
+    try:
+        rules = required_permissions(**{name: value for name, value in arguments.items() if value is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Wanted(rules, namespace or _DEFAULT_NAMESPACE, title, pod), target
+
+
+def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
+    """As ``required_permissions`` has them; None where nothing was said."""
+    return {
+        "operator": options.operator,
+        **{name: getattr(options, name) or None for name in _OPTIONS},
+        "logs": False if options.no_logs else None,
+        "events": False if options.no_events else None,
+        "reattach": False if options.no_reattach else None,
+        "on_finish_action": options.on_finish_action,
+        "resources": tuple(options.resource) or None,
+        "provider_version": options.provider_version,
+        "server_version": options.server_version,
+    }
+
+
+def _small_pod(*, xcom: bool) -> dict[str, Any]:
+    """A pod like the operator's, for admission to judge: one container, and the sidecar of an XCom."""
+    names = ["base", "airflow-xcom-sidecar"] if xcom else ["base"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "eks-token-check-"},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": name, "image": "alpine"} for name in names]},
+    }
+
+
+def _check_meant(options: argparse.Namespace) -> None:
+    asks = options.check or options.dry_run_pod
+    elsewhere = options.kubeconfig is not None or options.context is not None or options.in_cluster
+    for flag, given, needs, there in (
+        ("--group", options.group, "--manifest", options.manifest),
+        ("--service-account", options.service_account, "--manifest", options.manifest),
+        ("--cloud-identity", options.cloud_identity, "--service-account", options.service_account),
+        ("--kubeconfig, --context and --in-cluster", elsewhere, "--check or --dry-run-pod", asks),
+        ("--manifest", options.manifest, "--group or --service-account", options.group or options.service_account),
+    ):
+        if given and not there:
+            raise UsageError(f"{flag} needs {needs}")
+    if options.group and options.service_account:
+        raise UsageError("--group is for who comes from AWS, --service-account for Airflow in the cluster: give one")
+    if elsewhere and (options.hops or options.profile):
+        raise UsageError("--kubeconfig, --context and --in-cluster have credentials of their own")
+    if options.in_cluster and (options.kubeconfig is not None or options.context is not None):
+        raise UsageError("--in-cluster and --kubeconfig are two ways in: give one")
+    if options.manifest and options.output == "json" and not options.check:
+        raise UsageError("--manifest prints YAML, commands or Terraform (--remedy); --output json does not go with it")
+
+
+# --- asking
+
+
+def _checked(
+    options: argparse.Namespace, wanted: Wanted, target: Target | None
+) -> tuple[list[dict[str, Any]], tuple[Finding, ...]]:
+    """Each rule with what the API server says of it, and the findings."""
+    if options.kubeconfig is not None or options.context is not None or options.in_cluster:
+        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
+
+        report = _kubeconfig.report(options, wanted)
+    else:
+        from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only where it is asked
+
+        if options.cluster_name is None and target is None:
+            raise UsageError("--check needs --cluster-name, --kubeconfig, --context or --in-cluster")
+        if target is not None and not (options.cluster_name or options.hops or options.profile):
+            from eks_cross_account.cli import _airflow  # noqa: PLC0415 - as above
+
+            report = _airflow.report_of_target(target, wanted, options.timeout)
+        else:
+            try:
+                report = diagnose(
+                    cluster_name=options.cluster_name or target.cluster_name,
+                    region=options.region,
+                    role_hops=role_hops(options),
+                    profile=options.profile,
+                    wanted=wanted,
+                    timeout=options.timeout,
+                )
+            except (UnknownRegionError, ClusterError) as error:
+                raise UsageError(str(error)) from None
+    seen = report.permissions
+    known = seen is not None and any(rule["allowed"] is not None for rule in seen["rules"])
+    return [] if seen is None else list(seen["rules"]), report.findings if not known else _about_rights(report.findings)
+
+
+def _about_rights(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What is said of rights; who one is has been found out, and is not the question here."""
+    from eks_cross_account.diagnosis._permission_checks import TITLES  # noqa: PLC0415 - as above
+
+    return tuple(finding for finding in findings if finding.title in TITLES or finding.state == "FAIL")
+
+
+# --- printing
+
+
+def _print(
+    options: argparse.Namespace, wanted: Wanted, rules: list[dict[str, Any]], findings: tuple[Finding, ...]
+) -> None:
+    if options.output == "json":
+        document = {
+            "schema": SCHEMA,
+            "command": "permissions",
+            "title": wanted.title,
+            "namespace": wanted.namespace,
+            "rules": rules,
+            "findings": [finding.to_dict() for finding in findings],
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    release = options.provider_version or f"{_newest()} or newer"
+    lines = [f"{wanted.title}, namespace {wanted.namespace}, cncf-kubernetes {release}", ""]
+    asked = options.check or options.dry_run_pod
+    for rule in rules:
+        lines += _row(rule, _MARKS[rule["allowed"]] if asked else "")
+    if asked:
+        lines += ["", *(line for finding in findings for line in text_of(finding, options.remedy or "yaml"))]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _row(rule: dict[str, Any], mark: str) -> list[str]:
+    group = f".{rule['api_group']}" if rule["api_group"] else ""
+    where = ", at cluster scope" if rule["cluster_scoped"] else ""
+    instead = f" (or {rule['instead']})" if rule.get("instead") else ""
+    callers = f" [{', '.join(rule['callers'])}]"
+    what = f"{rule['verb']} {rule['resource']}{group}{instead}{where}"
+    text = f"{what:<28}{rule['effect']}: {rule['consequence']} ({rule['when']}){callers}"
+    return wrapped(text, mark)
+
+
+def _newest() -> str:
+    from eks_cross_account.diagnosis.needs import NEWEST  # noqa: PLC0415 - one use
+
+    return NEWEST
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    """What a newer provider asks for that an older one did not."""
+    versions = {line: provider for line, provider in MWAA_LINES}
+    old = versions.get(options.upgrade_from, options.upgrade_from)
+    new = options.provider_version or _newest()
+    new = versions.get(new, new)
+    given = {
+        name: value
+        for name, value in arguments_of(options).items()
+        if value is not None and name not in {"provider_version"}
+    }
+    try:
+        changed = changes_between(old, new, **given)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if options.output == "json":
+        told = [{**asdict(rule), "change": change} for rule, change in changed]
+        document = {"schema": SCHEMA, "command": "permissions", "from": old, "to": new, "changes": told}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return OK
+    lines = [f"operator {options.operator}: cncf-kubernetes {old} -> {new}", ""]
+    for rule, change in changed:
+        lines += _row(asdict(rule), {"new": "new", "gone": "gone", "now fails": "fails"}[change])
+    sys.stdout.write("\n".join([*lines, *([] if changed else ["        asks for the same"])]) + "\n")
+    return OK
+
+
+def _manifest(options: argparse.Namespace, wanted: Wanted, rules: list[dict[str, Any]]) -> int:
+    """For what is missing, where it was asked, else for all; ready to be piped into kubectl apply."""
+    denied = {(rule["api_group"], rule["resource"], rule["verb"]) for rule in rules if rule["allowed"] is False}
+    asked = any(rule["allowed"] is not None for rule in rules)
+    held: tuple[Rule, ...] = wanted.rules
+    if asked:
+        held = tuple(rule for rule in held if (rule.api_group, rule.resource, rule.verb) in denied)
+    if (options.check or options.dry_run_pod) and not asked:
+        raise UsageError("the rights could not be asked about: leave --check out, for a manifest of all rules")
+    if not held:
+        print("nothing is missing", file=sys.stderr)
+        return OK
+    try:
+        sys.stdout.write(_granted(options, wanted, held))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return OK
+
+
+def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:
+    if options.service_account:
+        return _in_the_cluster(options, wanted, rules)
+    manifest = role_manifest(rules, namespace=wanted.namespace, group=options.group)
+    remedy = grant(
+        rules,
+        namespace=wanted.namespace,
+        group=options.group,
+        principal_arn=options.principal_arn,
+        cluster_name=options.cluster_name,
+        region=options.region,
+    )
+    body = {"hcl": remedy.hcl or manifest, "cli": "\n".join(remedy.commands) + "\n"}.get(options.remedy or "", manifest)
+    beside = [] if options.remedy == "cli" else remedy.commands
+    notes = [*wrapped(remedy.text), *(line for command in beside for line in command.splitlines())]
+    return "".join(f"# {line.strip()}\n" for line in notes) + body
+
+
+def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:
+    accounts = [name.rpartition(":")[2] for name in options.service_account]
+    places = {name.rpartition(":")[0] or wanted.namespace for name in options.service_account}
+    if len(places) > 1:
+        raise ValueError("the service accounts of one Airflow are in one namespace")
+    if options.chart:
+        workers, triggerer = (accounts * 2)[:2]
+        return chart_values(workers=workers, triggerer=triggerer, cloud_identity=options.cloud_identity)
+    return service_account_manifest(
+        rules,
+        namespace=wanted.namespace,
+        service_accounts=accounts,
+        airflow_namespace=places.pop(),
+        cloud_identity=options.cloud_identity,
+        name=NAME,
+    )
+
