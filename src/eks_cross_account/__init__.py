@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eks_cross_account.credentials import CredentialSource, FrozenCredentials, RoleHop, assume_roles
     from eks_cross_account.diagnosis import Finding, Report, diagnose
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+    from eks_cross_account.diagnosis.needs import Rule, required_permissions
     from eks_cross_account.errors import (
         AssumeRoleError,
         ClusterError,
@@ -63,6 +64,7 @@ _HOME = {
     "MalformedTokenError": "errors",
     "Report": "diagnosis",
     "RoleHop": "credentials",
+    "Rule": "diagnosis.needs",
     "StsUnavailableError": "errors",
     "TokenProvider": "provider",
     "TokenRejectedError": "errors",
@@ -80,6 +82,7 @@ _HOME = {
     "explain_forbidden": "diagnosis.forbidden",
     "get_token": "provider",
     "presign": "token",
+    "required_permissions": "diagnosis.needs",
     "strip_path": "identity",
     "token_signed_by": "token",
     "verify_token": "sts",
@@ -106,6 +109,7 @@ __all__ = [
     "MalformedTokenError",
     "Report",
     "RoleHop",
+    "Rule",
     "StsUnavailableError",
     "TokenProvider",
     "TokenRejectedError",
@@ -124,6 +128,7 @@ __all__ = [
     "explain_forbidden",
     "get_token",
     "presign",
+    "required_permissions",
     "strip_path",
     "token_signed_by",
     "verify_token",

@@ -1,7 +1,7 @@
 """Finds the broken link between AWS credentials and a Kubernetes user, and says how to mend it.
 
 ``diagnose`` runs probes (``evidence``), judges what they saw (``checks``) and reports it (``report``); only the probes
-touch anything. ``explain_forbidden`` reads a 403 out of a text.
+touch anything. ``explain_forbidden`` reads a 403 out of a text, ``required_permissions`` says what an operator needs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from eks_cross_account.diagnosis.report import Finding, Remedy, Report
 if TYPE_CHECKING:
     from eks_cross_account.diagnosis._explain import Explanation, explain
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+    from eks_cross_account.diagnosis.needs import Rule, required_permissions
 
 __all__ = [
     "TIMEOUT",
@@ -27,16 +28,25 @@ __all__ = [
     "Finding",
     "Remedy",
     "Report",
+    "Rule",
     "ask_owner",
     "diagnose",
     "explain",
     "explain_forbidden",
+    "required_permissions",
 ]
-_LAZY = {"Denial": "forbidden", "explain_forbidden": "forbidden", "Explanation": "_explain", "explain": "_explain"}
+_LAZY = {
+    "Denial": "forbidden",
+    "Explanation": "_explain",
+    "Rule": "needs",
+    "explain": "_explain",
+    "explain_forbidden": "forbidden",
+    "required_permissions": "needs",
+}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: one of the four above
-    """Their patterns take a tenth of a second to compile, which is only paid where there is a paste to read."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: one of those above
+    """Patterns take a tenth of a second to compile, which is only paid where there is a paste to read."""
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
