@@ -11,10 +11,10 @@ PUBLIC = [
     "AssumeRoleError", "CallerIdentity", "Cluster", "ClusterError", "CredentialSource", "CredentialsError",
     "CredentialsUnavailableError", "DecodedToken", "Denial", "EksToken", "EksTokenError", "ExpiredTokenError",
     "Finding", "FrozenCredentials", "InvalidArnError", "InvalidTokenError", "MalformedTokenError", "Report",
-    "RoleHop", "StsUnavailableError", "TokenProvider", "TokenRejectedError", "UnknownRegionError", "Violation",
+    "RoleHop", "Rule", "StsUnavailableError", "TokenProvider", "TokenRejectedError", "UnknownRegionError", "Violation",
     "__version__", "api_client", "assume_roles", "async_api_client", "canonicalize", "connect", "decode_token",
-    "describe_cluster", "diagnose", "encode_token", "explain_forbidden", "get_token", "presign", "role_manifest",
-    "strip_path", "token_signed_by", "verify_token", "violations",
+    "describe_cluster", "diagnose", "encode_token", "explain_forbidden", "get_token", "presign",
+    "required_permissions", "role_manifest", "strip_path", "token_signed_by", "verify_token", "violations",
 ]  # fmt: skip
 
 

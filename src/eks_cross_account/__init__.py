@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis import Finding, Report, diagnose
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
     from eks_cross_account.diagnosis.manifests import role_manifest
+    from eks_cross_account.diagnosis.needs import Rule, required_permissions
     from eks_cross_account.errors import (
         AssumeRoleError,
         ClusterError,
@@ -64,6 +65,7 @@ _HOME = {
     "MalformedTokenError": "errors",
     "Report": "diagnosis",
     "RoleHop": "credentials",
+    "Rule": "diagnosis.needs",
     "StsUnavailableError": "errors",
     "TokenProvider": "provider",
     "TokenRejectedError": "errors",
@@ -81,6 +83,7 @@ _HOME = {
     "explain_forbidden": "diagnosis.forbidden",
     "get_token": "provider",
     "presign": "token",
+    "required_permissions": "diagnosis.needs",
     "role_manifest": "diagnosis.manifests",
     "strip_path": "identity",
     "token_signed_by": "token",
@@ -108,6 +111,7 @@ __all__ = [
     "MalformedTokenError",
     "Report",
     "RoleHop",
+    "Rule",
     "StsUnavailableError",
     "TokenProvider",
     "TokenRejectedError",
@@ -126,6 +130,7 @@ __all__ = [
     "explain_forbidden",
     "get_token",
     "presign",
+    "required_permissions",
     "role_manifest",
     "strip_path",
     "token_signed_by",

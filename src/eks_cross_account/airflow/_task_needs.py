@@ -81,7 +81,9 @@ def needs_of(task: Any) -> TaskNeeds:  # noqa: ANN401 - an operator
     """What a task asks for. Raises NoSuchTaskError for one that does not call Kubernetes."""
     kind = next((_KINDS[cls.__name__] for cls in type(task).__mro__ if cls.__name__ in _KINDS), None)
     if kind is None:
-        raise NoSuchTaskError(f"task {printable(task.task_id)} is a {type(task).__name__}, and no operator of Kubernetes")
+        raise NoSuchTaskError(
+            f"task {printable(task.task_id)} is a {type(task).__name__}, and no operator of Kubernetes"
+        )
     names = {name: attribute for name, attribute in _OPTIONS.items() if name in _OF_KIND.get(kind, _OPTIONS)}
     options = {name: bool(getattr(task, attribute)) for name, attribute in names.items() if hasattr(task, attribute)}
     action = getattr(task, "on_finish_action", None)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _GREEN = "healthy_report"
 
+
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
     """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
 

@@ -13,12 +13,12 @@ from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.manifests import (
     NAME,
     chart_values,
-    grant,
     is_namespace,
     role_manifest,
     service_account_manifest,
 )
-from eks_cross_account.diagnosis.needs import MWAA_LINES, Rule, changes_between, required_permissions
+from eks_cross_account.diagnosis.needs import MWAA_LINES, NEWEST, Rule, changes_between, required_permissions
+from eks_cross_account.diagnosis.remedies import grant
 from eks_cross_account.diagnosis.report import SCHEMA, text_of, wrapped
 from eks_cross_account.errors import ClusterError, UnknownRegionError
 
@@ -187,7 +187,7 @@ def _print(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
-    release = options.provider_version or f"{_newest()} or newer"
+    release = options.provider_version or f"{NEWEST} or newer"
     lines = [f"{wanted.title}, namespace {wanted.namespace}, cncf-kubernetes {release}", ""]
     asked = options.check or options.dry_run_pod
     for rule in rules:
@@ -207,17 +207,11 @@ def _row(rule: dict[str, Any], mark: str) -> list[str]:
     return wrapped(text, mark)
 
 
-def _newest() -> str:
-    from eks_cross_account.diagnosis.needs import NEWEST  # noqa: PLC0415 - one use
-
-    return NEWEST
-
-
 def _upgrade(options: argparse.Namespace) -> int:
     """What a newer provider asks for that an older one did not."""
     versions = {line: provider for line, provider in MWAA_LINES}
     old = versions.get(options.upgrade_from, options.upgrade_from)
-    new = options.provider_version or _newest()
+    new = options.provider_version or NEWEST
     new = versions.get(new, new)
     given = {
         name: value
@@ -293,4 +287,3 @@ def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Ru
         cloud_identity=options.cloud_identity,
         name=NAME,
     )
-

@@ -1,7 +1,7 @@
 """Finds the broken link between AWS credentials and a Kubernetes user, and says how to mend it.
 
 ``diagnose`` runs probes (``evidence``), judges what they saw (``checks``) and reports it (``report``); only the probes
-touch anything. ``explain_forbidden`` reads a 403 out of a text.
+touch anything. ``explain_forbidden`` reads a 403 out of a text, ``required_permissions`` says what an operator needs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis._explain import Explanation, explain
     from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
     from eks_cross_account.diagnosis.manifests import chart_values, role_manifest, service_account_manifest
+    from eks_cross_account.diagnosis.needs import Rule, required_permissions
 
 __all__ = [
     "TIMEOUT",
@@ -28,20 +29,24 @@ __all__ = [
     "Finding",
     "Remedy",
     "Report",
+    "Rule",
     "ask_owner",
     "chart_values",
     "diagnose",
     "explain",
     "explain_forbidden",
+    "required_permissions",
     "role_manifest",
     "service_account_manifest",
 ]
 _LAZY = {
     "Denial": "forbidden",
     "Explanation": "_explain",
+    "Rule": "needs",
     "chart_values": "manifests",
     "explain": "_explain",
     "explain_forbidden": "forbidden",
+    "required_permissions": "needs",
     "role_manifest": "manifests",
     "service_account_manifest": "manifests",
 }

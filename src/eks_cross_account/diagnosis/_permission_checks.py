@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from eks_cross_account._printable import printable_message
-from eks_cross_account.diagnosis import _access_policies
+from eks_cross_account.diagnosis import _access_policies, manifests
 from eks_cross_account.diagnosis._mapping_probes import EntryEvidence, NotChecked
-from eks_cross_account.diagnosis.manifests import grant
+from eks_cross_account.diagnosis.remedies import grant
 from eks_cross_account.diagnosis.report import Finding, Remedy, State
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ PERMISSIONS, DENIED = "permissions", "forbidden"
 _TITLE, _PLACE, _WHY, _ADMISSION = "permissions", "namespace", "why", "admission"
 TITLES = frozenset({_TITLE, _PLACE, _WHY, _ADMISSION})
 _SHOWN = 12
+_GROUP = "airflow-workers"  # where the user is in none yet
 _CREATED, _FORBIDDEN = 201, 403
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
@@ -63,7 +64,9 @@ def _allowed(seen: PermissionsEvidence) -> Finding:
 
 def _unanswered(seen: PermissionsEvidence, unanswered: list[Answer]) -> Finding:
     problem = printable_message(unanswered[0].problem)
-    text = f"{len(unanswered)} of {len(seen.answers)} rules got no answer in namespace {seen.wanted.namespace}: {problem}"
+    text = (
+        f"{len(unanswered)} of {len(seen.answers)} rules got no answer in namespace {seen.wanted.namespace}: {problem}"
+    )
     return Finding(PERMISSIONS, "UNKNOWN", "api-server", _TITLE, text, retry=True)
 
 
@@ -73,7 +76,9 @@ def _no_such_namespace(seen: PermissionsEvidence) -> Finding:
     close = [name for name in others if _is_close(name, namespace)]
     hint = f": {', '.join(map(printable_message, close[:_SHOWN]))}?" if close else ""
     text = f"there is no namespace {namespace}{hint}"
-    remedy = Remedy("mend the name, or let the cluster's owner make it; without the right to look this is a 403, no 404")
+    remedy = Remedy(
+        "mend the name, or let the cluster's owner make it; without the right to look this is a 403, no 404"
+    )
     return Finding("namespace-missing", "FAIL", "api-server", _PLACE, text, remedy=remedy, cause="F9")
 
 
@@ -154,16 +159,19 @@ def _user(evidence: Evidence) -> ApiUser | None:
 
 def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule]) -> Remedy:
     user, entry = _user(evidence), _entry(evidence)
-    groups = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
+    held = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
+    group = held[0] if held else _GROUP
+    if evidence.cluster is None:
+        manifest = manifests.role_manifest(rules, namespace=seen.wanted.namespace, group=group)
+        return Remedy("apply a Role and its binding (kubectl apply -f FILE), to a group of this user", yaml=manifest)
     return grant(
         rules,
         namespace=seen.wanted.namespace,
-        group=groups[0] if groups else "airflow-workers",
+        group=group,
         principal_arn=entry.principal_arn if entry is not None else evidence.subject_with_path,
-        cluster_name=evidence.cluster_name if evidence.cluster is not None else None,
-        region=evidence.region if evidence.cluster is not None else None,
-        has_group=bool(groups),
-        has_entry=entry is not None,
+        cluster_name=evidence.cluster_name,
+        region=evidence.region,
+        groups=entry.groups if entry is not None else held or None,
     )
 
 
@@ -230,7 +238,7 @@ def _by_policies(evidence: Evidence, seen: PermissionsEvidence, denied: list[Ans
         text = f"the access policies are for other namespaces than {namespace}: {shown}. EKS does not check their names"
         return _because("access-policy-scope", text, "F4")
     rules = tuple(answer.rule for answer in denied)
-    named = [_short(policy) for policy in here]
+    named = [name for name in map(_short, here) if name in _access_policies.POLICIES]
     lacking = [rule for rule in rules if all(rule in _access_policies.missing(name, rules) for name in named)]
     if not lacking:
         text = f"{', '.join(named)} should allow this: what was associated a moment ago counts after some seconds"

@@ -98,9 +98,7 @@ def ask_permissions(wanted: Wanted, ask: Ask, budget: Budget) -> PermissionsEvid
         return PermissionsEvidence(wanted, answers)
     seen: dict[str, Any] = {} if budget.is_over else _namespace(wanted.namespace, ask)
     if any(answer.allowed is False for answer in answers) and not budget.is_over:
-        bound, roles = budget.side_by_side(
-            lambda: _bound(wanted.namespace, ask), lambda: _roles(wanted.namespace, ask)
-        )
+        bound, roles = budget.side_by_side(lambda: _bound(wanted.namespace, ask), lambda: _roles(wanted.namespace, ask))
         seen |= {**bound, "roles": roles}
     if wanted.pod is not None and not budget.is_over:
         seen["dry_run"] = _dry_run(wanted.pod, wanted.namespace, ask)

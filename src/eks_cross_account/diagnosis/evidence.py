@@ -188,9 +188,7 @@ def gather(  # noqa: PLR0913 - what is asked about, with what, and for how long
         canonicalize(principal_arn)
     budget = Budget(timeout)
     evidence, used = _begin(cluster_name, region, profile, session)
-    evidence = replace(
-        evidence, environment=environment(), principal_arn=principal_arn, wanted=wanted, budget=timeout
-    )
+    evidence = replace(evidence, environment=environment(), principal_arn=principal_arn, wanted=wanted, budget=timeout)
     if used is None:
         return evidence
     asking = Asking(used, budget)
