@@ -108,13 +108,13 @@ POLICIES = {  # a smaller one before what holds it
     "AmazonEKSClusterAdminPolicy": _table(("*", "*", "*")),
 }
 _NOTABLE = (  # what one would not hand out unawares
-    (_table(("", "secrets", "get")), "read secrets"),
-    (_table(("", "secrets", "update")), "write secrets"),
-    (_table(("", "serviceaccounts", "impersonate")), "act as every service account"),
-    (_table(("", "pods/exec", "create")), "run commands in every pod"),
-    (_table(("rbac.authorization.k8s.io", "roles", "update")), "change roles and their bindings"),
-    (_table(("*", "*", "get")), "read everything"),
-    (_table(("*", "*", "*")), "do everything"),
+    (_Allowed("", "secrets", "get"), "read secrets"),
+    (_Allowed("", "secrets", "update"), "write secrets"),
+    (_Allowed("", "serviceaccounts", "impersonate"), "act as every service account"),
+    (_Allowed("", "pods/exec", "create"), "run commands in every pod"),
+    (_Allowed("rbac.authorization.k8s.io", "roles", "update"), "change roles and their bindings"),
+    (_Allowed("*", "*", "get"), "read everything"),
+    (_Allowed("*", "*", "*"), "do everything"),
 )
 
 
@@ -137,11 +137,11 @@ def smallest(rules: Iterable[Right]) -> Choice:
 
 def beyond(policy: str, rules: Iterable[Right]) -> tuple[str, ...]:
     """What the policy allows besides the rules and deserves a word."""
-    held = tuple(rules)
+    held = {(rule.api_group, rule.resource, rule.verb) for rule in rules}
     return tuple(
         words
-        for rights, words in _NOTABLE
-        if not missing(policy, rights) and not any(_fits(right, rule) for right in rights for rule in held)
+        for right, words in _NOTABLE
+        if not missing(policy, (right,)) and (right.api_group, right.resource, right.verb) not in held
     )
 
 

@@ -1,4 +1,4 @@
-"""Remedies as Terraform: the few resources of the AWS provider that they need, written as HCL. Touches nothing.
+"""Remedies as Terraform: the few resources that they need, of AWS and Kubernetes, written as HCL. Touches nothing.
 
 Every value is written as a quoted template without templates in it (HCL native syntax, "Quoted Templates"): a parser
 reads back exactly the value, whatever it holds, and no character of it steers a terminal.
@@ -10,12 +10,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LABEL = "eks_access"  # of every resource: they are to be renamed and merged anyhow
 _BMP = 0xFFFF
 _TEMPLATE = re.compile(r"(?:\$+|%+)(?=\{)")
+_KINDS = {
+    "Role": "kubernetes_role_v1",
+    "RoleBinding": "kubernetes_role_binding_v1",
+    "ClusterRole": "kubernetes_cluster_role_v1",
+    "ClusterRoleBinding": "kubernetes_cluster_role_binding_v1",
+}
 
 
 class Expression(str):
@@ -66,12 +72,34 @@ def access_entry(cluster_name: str, principal_arn: str, policy_arn: str, namespa
     return f"{entry(cluster_name, principal_arn)}\n\n{policy(cluster_name, principal_arn, policy_arn, namespace)}"
 
 
-def entry(cluster_name: str, principal_arn: str, username: str = "") -> str:
+def entry(cluster_name: str, principal_arn: str, username: str = "", groups: Sequence[str] = ()) -> str:
     """An access entry alone; without a user name of its own EKS gives it one."""
     body = Block(cluster_name=cluster_name, principal_arn=principal_arn, type="STANDARD")
     if username:
         body["user_name"] = username
+    if groups:
+        body["kubernetes_groups"] = list(groups)
     return _resource("aws_eks_access_entry", body)
+
+
+def rbac(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Roles and their bindings, as Kubernetes' own objects have them."""
+    return "\n\n".join(_resource(_KINDS[made["kind"]], _rbac_body(made)) for made in objects)
+
+
+def _rbac_body(made: Mapping[str, Any]) -> Block:
+    body = Block(metadata=Block(made["metadata"]))
+    if "rules" in made:
+        names = {"apiGroups": "api_groups", "resources": "resources", "verbs": "verbs"}
+        body["rule"] = [Block({names[name]: values for name, values in rule.items()}) for rule in made["rules"]]
+        return body
+    body["role_ref"] = _reference(made["roleRef"])
+    body["subject"] = [_reference(subject) for subject in made["subjects"]]
+    return body
+
+
+def _reference(to: Mapping[str, str]) -> Block:
+    return Block({"api_group" if name == "apiGroup" else name: value for name, value in to.items()})
 
 
 def remade_entry(cluster_name: str, principal_arn: str) -> str:
@@ -80,9 +108,9 @@ def remade_entry(cluster_name: str, principal_arn: str) -> str:
     return f"# {how}\n{entry(cluster_name, principal_arn)}"
 
 
-def policy(cluster_name: str, principal_arn: str, policy_arn: str, namespace: str) -> str:
-    """An access policy on an entry that is there, on one namespace."""
-    scope = Block(type="namespace", namespaces=[namespace])
+def policy(cluster_name: str, principal_arn: str, policy_arn: str, namespace: str | None) -> str:
+    """An access policy on an entry that is there, on one namespace; None: on the whole cluster."""
+    scope = Block(type="namespace", namespaces=[namespace]) if namespace else Block(type="cluster")
     body = Block(cluster_name=cluster_name, principal_arn=principal_arn, policy_arn=policy_arn, access_scope=scope)
     return _resource("aws_eks_access_policy_association", body)
 

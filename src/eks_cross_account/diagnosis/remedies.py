@@ -9,20 +9,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from eks_cross_account import endpoints
 from eks_cross_account._printable import printable
-from eks_cross_account.diagnosis import _terraform
+from eks_cross_account.diagnosis import _access_policies, _terraform, manifests
 from eks_cross_account.diagnosis.report import Remedy
-from eks_cross_account.errors import InvalidArnError
+from eks_cross_account.errors import InvalidArnError, UnknownRegionError
 from eks_cross_account.identity import CallerIdentity, account_of, canonicalize, parse_arn
 
-_POLICY = "cluster-access-policy/AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from eks_cross_account.diagnosis._access_policies import Right
+
+_POLICY = "AmazonEKSEditPolicy"  # covers what the pod operators need, on one namespace
 _BOTH = "API_AND_CONFIG_MAP"  # authentication mode
 _HOLE = "<PRINCIPAL_ARN>"
+_NAMESPACE = "<NAMESPACE>"
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,252}")  # what a shell, aws-cli and people read in one way
 _NAME = r"[A-Za-z0-9_+=,.@-]{1,64}"  # IAM's, of roles and users; STS's, of sessions
 _ROLE_OR_USER = rf"(role|user)/(?:[!-~]{{1,510}}/)?({_NAME})"
 _PRINCIPAL = re.compile(rf"arn:[a-z-]{{3,20}}:iam::[0-9]{{12}}:{_ROLE_OR_USER}")
@@ -231,7 +238,7 @@ def mapping_remedy(
     flags = _entry_flags(cluster_name, region, principal)
     commands: tuple[str, ...] = (
         f"aws eks create-access-entry {flags} --type STANDARD",
-        _associate_command(flags, region),
+        _associate_command(flags, _policy_arn(region)),
     )
     text = (
         "give it an access entry, and a policy on its namespace; both count after some seconds. ResourceInUseException "
@@ -241,7 +248,7 @@ def mapping_remedy(
     if not mode:
         text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
         commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
-    hcl = _terraform.access_entry(cluster_name, principal, _policy_arn(region), "<NAMESPACE>")
+    hcl = _terraform.access_entry(cluster_name, principal, _policy_arn(region), _NAMESPACE)
     if principal_arn is None:
         _, name = _role_or_user(identity.canonical_arn)
         text = (
@@ -288,17 +295,18 @@ def _with_hole(canonical_arn: str) -> str:
     return canonical_arn.replace(":role/", ":role/<PATH/>", 1)
 
 
-def _policy_arn(region: str) -> str:
-    return f"arn:{endpoints.partition_of(region)}:eks::aws:{_POLICY}"
+def _policy_arn(region: str, policy: str = _POLICY) -> str:
+    return f"arn:{endpoints.partition_of(region)}:eks::aws:cluster-access-policy/{policy}"
 
 
 def _entry_flags(cluster_name: str, region: str, principal_arn: str) -> str:
     return f"{_cluster_flags(cluster_name, region)} \\\n    --principal-arn {shlex.quote(principal_arn)}"
 
 
-def _associate_command(entry_flags: str, region: str) -> str:
-    scope = shlex.quote("type=namespace,namespaces=<NAMESPACE>")
-    named = f"--policy-arn {_policy_arn(region)} \\\n    --access-scope {scope}"
+def _associate_command(entry_flags: str, policy_arn: str, namespace: str | None = _NAMESPACE) -> str:
+    """``namespace``: None for the whole cluster."""
+    scope = shlex.quote(f"type=namespace,namespaces={namespace}" if namespace else "type=cluster")
+    named = f"--policy-arn {shlex.quote(policy_arn)} \\\n    --access-scope {scope}"
     return f"aws eks associate-access-policy {entry_flags} \\\n    {named}"
 
 
@@ -337,7 +345,7 @@ def node_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Rem
         "take a role of its own for this access, with an entry of type STANDARD. Only where no node uses this role: "
         "delete the entry, and make it again with that type."
     )
-    hcl = _terraform.access_entry(cluster_name, _HOLE, _policy_arn(region), "<NAMESPACE>")
+    hcl = _terraform.access_entry(cluster_name, _HOLE, _policy_arn(region), _NAMESPACE)
     return Remedy(text, (f"aws eks describe-access-entry {flags}",), hcl=hcl)
 
 
@@ -361,8 +369,8 @@ def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     """The entry lets in and allows nothing."""
     flags = _entry_flags(cluster_name, region, _principal(principal_arn))
     text = "associate a policy on its namespace, or give the entry a group that a RoleBinding names"
-    hcl = _terraform.policy(cluster_name, _principal(principal_arn), _policy_arn(region), "<NAMESPACE>")
-    return Remedy(text, (_associate_command(flags, region),), hcl=hcl)
+    hcl = _terraform.policy(cluster_name, _principal(principal_arn), _policy_arn(region), _NAMESPACE)
+    return Remedy(text, (_associate_command(flags, _policy_arn(region)),), hcl=hcl)
 
 
 def aws_auth_remedy(
@@ -383,3 +391,112 @@ def aws_auth_remedy(
 def _principal(arn: str) -> str:
     """The ARN; what is no ARN of a role or user becomes a hole."""
     return arn if _PRINCIPAL.fullmatch(arn) else _HOLE
+
+
+# --- what a caller may do in the cluster
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An access entry that is, or is to be; ``groups``: None where there is none yet, or nobody knows."""
+
+    cluster_name: str
+    region: str
+    principal_arn: str
+    groups: tuple[str, ...] | None
+
+    @property
+    def flags(self) -> str:
+        return _entry_flags(self.cluster_name, self.region, self.principal_arn)
+
+    def policy_arn(self, policy: str) -> str:
+        try:
+            return _policy_arn(self.region, policy)
+        except UnknownRegionError:
+            partition = "<PARTITION>" if self.principal_arn == _HOLE else parse_arn(self.principal_arn).partition
+            return f"arn:{partition}:eks::aws:cluster-access-policy/{policy}"
+
+
+def grant(  # noqa: PLR0913 - who, what, where
+    rules: Iterable[Right],
+    *,
+    namespace: str,
+    group: str,
+    principal_arn: str | None = None,
+    cluster_name: str | None = None,
+    region: str | None = None,
+    groups: Sequence[str] | None = None,
+) -> Remedy:
+    """Lets a principal do these rules: the least that does, by a group; in comments the broader way, by a policy.
+
+    ``groups``: those that its access entry has; None where it has none, or nobody knows. What is None or fails its
+    grammar is a hole. Raises ValueError for no rules, and for one with a wildcard.
+    """
+    wanted = manifests.checked_rules(rules)
+    had = None if groups is None else tuple(each if _is_group(each) else "<GROUP>" for each in groups)
+    entry = _Entry(cluster_name or "<CLUSTER>", region or "<REGION>", _principal(principal_arn or ""), had)
+    place = namespace if manifests.is_namespace(namespace) else _NAMESPACE
+    least = _by_group(entry, wanted, place, group if _is_group(group) else "<GROUP>")
+    broader = _by_policy(entry, wanted, None if any(rule.cluster_scoped for rule in wanted) else place)
+    return Remedy(
+        f"two ways, of which one is enough. {least.text} {broader.text}",
+        (*least.commands, _commented("or, broader:", *broader.commands)),
+        hcl=f"{least.hcl}\n\n{_commented('or, broader, without kubernetes_groups and the Role:', broader.hcl or '')}",
+        yaml=least.yaml,
+    )
+
+
+def _by_group(entry: _Entry, rules: Iterable[Right], namespace: str, group: str) -> Remedy:
+    subjects = [manifests.group_subject(group)]
+    objects = manifests.objects(rules, namespace=namespace, name=manifests.NAME, subjects=subjects)
+    groups = tuple(dict.fromkeys((*(entry.groups or ()), group)))
+    named = f"--kubernetes-groups {shlex.join(groups)}"
+    apply = "apply the Role and its binding (kubectl apply -f FILE)"
+    text = f"The least: put the principal into the group {group}, and {apply}."
+    commands: tuple[str, ...] = (f"aws eks update-access-entry {entry.flags} \\\n    {named}",)
+    if entry.groups is None:
+        commands = (f"aws eks create-access-entry {entry.flags} --type STANDARD \\\n    {named}",)
+        text = (
+            f"{text} ResourceInUseException means that it has an entry: update that (aws eks update-access-entry), "
+            "with its groups beside this one. In authentication mode CONFIG_MAP its row in aws-auth names them."
+        )
+    elif group in entry.groups:
+        commands, text = (), f"The least: the principal is in the group {group}; {apply}."
+    hcl = f"{_terraform.entry(entry.cluster_name, entry.principal_arn, groups=groups)}\n\n{_terraform.rbac(objects)}"
+    return Remedy(text, commands, hcl=hcl, yaml=manifests.dumped(objects))
+
+
+def _by_policy(entry: _Entry, rules: Sequence[Right], namespace: str | None) -> Remedy:
+    """``namespace``: None for the whole cluster."""
+    policy, smaller, lacks = _access_policies.smallest(rules)
+    where = f"the namespace {namespace}" if namespace else "the whole cluster"
+    text = f"Broader, with no objects in the cluster: {policy} on {where}."
+    more = _access_policies.beyond(policy, rules)
+    if more:
+        text = f"{text} Besides, it lets the principal {', '.join(more)}."
+    if smaller:
+        text = f"{text} {smaller} is not enough: it lacks {', '.join(map(_said, lacks))}."
+    arn = entry.policy_arn(policy)
+    create = (f"aws eks create-access-entry {entry.flags} --type STANDARD",) if entry.groups is None else ()
+    return Remedy(
+        text,
+        (*create, _associate_command(entry.flags, arn, namespace)),
+        hcl=_terraform.policy(entry.cluster_name, entry.principal_arn, arn, namespace),
+    )
+
+
+def _said(right: Right) -> str:
+    """As kubectl names it."""
+    resource, slash, subresource = right.resource.partition("/")
+    return f"{right.verb} {resource}{right.api_group and '.'}{right.api_group}{slash}{subresource}"
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return _GROUP.fullmatch(manifests.checked_group(name)) is not None and "://" not in name  # aws-cli opens URLs
+    except ValueError:
+        return False
+
+
+def _commented(*texts: str) -> str:
+    return "\n".join(f"# {line}" for text in texts for line in text.splitlines())
