@@ -85,7 +85,9 @@ def needs_of(task: Any) -> TaskNeeds:  # noqa: ANN401 - an operator
             f"task {printable(task.task_id)} is a {type(task).__name__}, and no operator of Kubernetes"
         )
     names = {name: attribute for name, attribute in _OPTIONS.items() if name in _OF_KIND.get(kind, _OPTIONS)}
-    options = {name: bool(getattr(task, attribute)) for name, attribute in names.items() if hasattr(task, attribute)}
+    options: dict[str, Any] = {
+        name: bool(getattr(task, attribute)) for name, attribute in names.items() if hasattr(task, attribute)
+    }
     action = getattr(task, "on_finish_action", None)
     if action is not None:
         options["on_finish_action"] = str(getattr(action, "value", action))
@@ -144,7 +146,8 @@ def _pod(task: Any) -> dict[str, Any] | None:  # noqa: ANN401 - an operator
 
     build = task.build_pod_request_obj
     arguments = {"dry_run": True} if "dry_run" in inspect.signature(build).parameters else {}
-    made: dict[str, Any] | None = ApiClient().sanitize_for_serialization(build(**arguments))
+    client: Any = ApiClient()
+    made: dict[str, Any] | None = client.sanitize_for_serialization(build(**arguments))
     return made
 
 

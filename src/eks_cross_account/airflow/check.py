@@ -32,7 +32,6 @@ from eks_cross_account.errors import EksTokenError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from eks_cross_account.airflow._connections import Access
     from eks_cross_account.credentials import RoleHop
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +45,8 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
     access entry, the cluster's version or endpoint, the role's date.
 
     Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
-    needs, with its defaults or with ``permissions``, arguments of ``required_permissions`` such as ``{"xcom": True}``. Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
+    needs, with its defaults or with ``permissions``, arguments of ``required_permissions`` such as ``{"xcom": True}``.
+    Succeeds only where the API server has named the identity that the token carries. Returns the verdict.
     """
 
     template_fields: Sequence[str] = (
@@ -110,7 +110,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         return report_of(target_of(self), wanted=self._wanted())
 
     def _wanted(self) -> Wanted | None:
-        """The rights to ask for, as the providers that are installed here need them. Raises ValueError for an option."""
+        """The rights to ask for, as the providers installed here need them. Raises ValueError for an option."""
         if not self.namespace:
             return None
         installed = version("apache-airflow-providers-cncf-kubernetes")

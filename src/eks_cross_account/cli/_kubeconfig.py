@@ -25,18 +25,18 @@ _CORE = "/api/v1/"
 def report(options: argparse.Namespace, wanted: Wanted) -> Report:
     """Who one is there, and what one may do. UsageError where the configuration cannot be used."""
     try:
-        from kubernetes import client, config  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
-        from kubernetes.config import ConfigException  # type: ignore[import-untyped] # noqa: PLC0415 - as above
+        from kubernetes import client, config  # noqa: PLC0415 - an extra
+        from kubernetes.config import ConfigException  # noqa: PLC0415 - as above
     except ImportError:
         raise UsageError(
-            '--kubeconfig, --context and --in-cluster need the extra kubernetes: pip install "eks-cross-account[kubernetes]"'
+            "--kubeconfig, --context and --in-cluster need the extra kubernetes: "
+            'pip install "eks-cross-account[kubernetes]"'
         ) from None
     configuration: Any = client.Configuration()
+    load: Any = config.load_incluster_config if options.in_cluster else config.load_kube_config
+    chosen = {} if options.in_cluster else {"config_file": options.kubeconfig, "context": options.context}
     try:
-        if options.in_cluster:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            config.load_kube_config(options.kubeconfig, options.context, client_configuration=configuration)
+        load(client_configuration=configuration, **chosen)
     except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:  # and what YAML with other shapes does
         raise UsageError(f"this configuration cannot be used: {printable_message(str(error))}") from None
     name = options.context or ("in-cluster" if options.in_cluster else "the current context")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+import textwrap
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable
 from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
+from eks_cross_account.diagnosis._permission_checks import TITLES
 from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.manifests import (
     NAME,
@@ -19,17 +21,19 @@ from eks_cross_account.diagnosis.manifests import (
 )
 from eks_cross_account.diagnosis.needs import MWAA_LINES, NEWEST, Rule, changes_between, required_permissions
 from eks_cross_account.diagnosis.remedies import grant
-from eks_cross_account.diagnosis.report import SCHEMA, text_of, wrapped
-from eks_cross_account.errors import ClusterError, UnknownRegionError
+from eks_cross_account.diagnosis.report import SCHEMA, text_of
+from eks_cross_account.errors import UnknownRegionError
 
 if TYPE_CHECKING:
     import argparse
 
     from eks_cross_account.airflow._target import Target
-    from eks_cross_account.diagnosis.report import Finding
+    from eks_cross_account.diagnosis.report import Finding, Report
 
 _OPTIONS = ("deferrable", "xcom", "init_logs", "interim_logs", "events_on_failure", "callbacks", "istio", "wait")
+_CHANGES = {"new": "new", "gone": "gone", "now fails": "worse"}
 _MARKS = {True: "yes", False: "NO", None: "?"}
+_WIDTH, _COLUMN = 80, 32  # of the table, and where its second column begins
 _DEFAULT_NAMESPACE = "default"  # as EksPodOperator's
 
 
@@ -106,7 +110,7 @@ def _small_pod(*, xcom: bool) -> dict[str, Any]:
 
 def _check_meant(options: argparse.Namespace) -> None:
     asks = options.check or options.dry_run_pod
-    elsewhere = options.kubeconfig is not None or options.context is not None or options.in_cluster
+    elsewhere = _is_elsewhere(options)
     for flag, given, needs, there in (
         ("--group", options.group, "--manifest", options.manifest),
         ("--service-account", options.service_account, "--manifest", options.manifest),
@@ -133,41 +137,47 @@ def _checked(
     options: argparse.Namespace, wanted: Wanted, target: Target | None
 ) -> tuple[list[dict[str, Any]], tuple[Finding, ...]]:
     """Each rule with what the API server says of it, and the findings."""
-    if options.kubeconfig is not None or options.context is not None or options.in_cluster:
-        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
-
-        report = _kubeconfig.report(options, wanted)
-    else:
-        from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only where it is asked
-
-        if options.cluster_name is None and target is None:
-            raise UsageError("--check needs --cluster-name, --kubeconfig, --context or --in-cluster")
-        if target is not None and not (options.cluster_name or options.hops or options.profile):
-            from eks_cross_account.cli import _airflow  # noqa: PLC0415 - as above
-
-            report = _airflow.report_of_target(target, wanted, options.timeout)
-        else:
-            try:
-                report = diagnose(
-                    cluster_name=options.cluster_name or target.cluster_name,
-                    region=options.region,
-                    role_hops=role_hops(options),
-                    profile=options.profile,
-                    wanted=wanted,
-                    timeout=options.timeout,
-                )
-            except (UnknownRegionError, ClusterError) as error:
-                raise UsageError(str(error)) from None
+    report = _report(options, wanted, target)
     seen = report.permissions
     known = seen is not None and any(rule["allowed"] is not None for rule in seen["rules"])
     return [] if seen is None else list(seen["rules"]), report.findings if not known else _about_rights(report.findings)
 
 
-def _about_rights(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """What is said of rights; who one is has been found out, and is not the question here."""
-    from eks_cross_account.diagnosis._permission_checks import TITLES  # noqa: PLC0415 - as above
+def _report(options: argparse.Namespace, wanted: Wanted, target: Target | None) -> Report:
+    """By a kubeconfig, as the task would, or by the flags."""
+    if _is_elsewhere(options):
+        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
 
-    return tuple(finding for finding in findings if finding.title in TITLES or finding.state == "FAIL")
+        return _kubeconfig.report(options, wanted)
+    if target is not None and not (options.cluster_name or options.hops or options.profile):
+        from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
+
+        return _airflow.report_of_target(target, wanted, options.timeout)
+    if options.cluster_name is None:
+        raise UsageError("--check needs --cluster-name, --kubeconfig, --context or --in-cluster")
+    from eks_cross_account.diagnosis import diagnose  # noqa: PLC0415 - botocore, only where it is asked
+
+    try:
+        return diagnose(
+            cluster_name=options.cluster_name,
+            region=options.region,
+            role_hops=role_hops(options),
+            profile=options.profile,
+            wanted=wanted,
+            timeout=options.timeout,
+        )
+    except UnknownRegionError as error:  # none given and none configured
+        raise UsageError(str(error)) from None
+
+
+def _is_elsewhere(options: argparse.Namespace) -> bool:
+    return options.kubeconfig is not None or options.context is not None or options.in_cluster
+
+
+def _about_rights(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What is said of rights, and as whom they were asked about."""
+    wanted = TITLES | {"API server"}
+    return tuple(finding for finding in findings if finding.title in wanted or finding.state == "FAIL")
 
 
 # --- printing
@@ -188,35 +198,44 @@ def _print(
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     release = options.provider_version or f"{NEWEST} or newer"
-    lines = [f"{wanted.title}, namespace {wanted.namespace}, cncf-kubernetes {release}", ""]
+    head = f"{'':<6}{'permission':<{_COLUMN - 6}}without it"
+    lines = [f"{wanted.title}, namespace {wanted.namespace}, cncf-kubernetes {release}", "", head]
     asked = options.check or options.dry_run_pod
     for rule in rules:
         lines += _row(rule, _MARKS[rule["allowed"]] if asked else "")
     if asked:
-        lines += ["", *(line for finding in findings for line in text_of(finding, options.remedy or "yaml"))]
+        lines += ["", *(line for finding in findings for line in text_of(_short(finding), options.remedy or "yaml"))]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def _short(finding: Finding) -> Finding:
+    """Without what the table says already."""
+    seen = tuple(pair for pair in finding.evidence if pair[0] == "not checked")
+    return replace(finding, evidence=seen) if finding.title in TITLES else finding
+
+
 def _row(rule: dict[str, Any], mark: str) -> list[str]:
+    """One rule: what came of it, the permission, and what is without it."""
     group = f".{rule['api_group']}" if rule["api_group"] else ""
-    where = ", at cluster scope" if rule["cluster_scoped"] else ""
-    instead = f" (or {rule['instead']})" if rule.get("instead") else ""
-    callers = f" [{', '.join(rule['callers'])}]"
-    what = f"{rule['verb']} {rule['resource']}{group}{instead}{where}"
-    text = f"{what:<28}{rule['effect']}: {rule['consequence']} ({rule['when']}){callers}"
-    return wrapped(text, mark)
+    instead = f" or {rule['instead']}" if rule["instead"] else ""
+    where = ", of the cluster" if rule["cluster_scoped"] else ""
+    others = ", ".join(rule["callers"]) if rule["callers"] != ("worker",) else ""
+    when = "; ".join(filter(None, ("" if rule["when"] == "always" else rule["when"], others)))
+    what = f"{rule['verb']}{instead} {rule['resource']}{group}{where}"
+    text = f"{rule['consequence']}{f' ({when})' if when else ''}"
+    first, *more = textwrap.wrap(text, _WIDTH - _COLUMN - len("silent  ")) or [""]
+    head = f"{mark:<6}{what:<{_COLUMN - 8}}  " if len(what) <= _COLUMN - 8 else f"{mark:<6}{what}\n{'':<{_COLUMN}}"
+    return [f"{head}{rule['effect']:<8}{first}", *(f"{'':<{_COLUMN + 8}}{line}" for line in more)]
 
 
 def _upgrade(options: argparse.Namespace) -> int:
     """What a newer provider asks for that an older one did not."""
-    versions = {line: provider for line, provider in MWAA_LINES}
+    versions = dict(MWAA_LINES)
     old = versions.get(options.upgrade_from, options.upgrade_from)
     new = options.provider_version or NEWEST
     new = versions.get(new, new)
     given = {
-        name: value
-        for name, value in arguments_of(options).items()
-        if value is not None and name not in {"provider_version"}
+        name: value for name, value in arguments_of(options).items() if value is not None and name != "provider_version"
     }
     try:
         changed = changes_between(old, new, **given)
@@ -227,9 +246,9 @@ def _upgrade(options: argparse.Namespace) -> int:
         document = {"schema": SCHEMA, "command": "permissions", "from": old, "to": new, "changes": told}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return OK
-    lines = [f"operator {options.operator}: cncf-kubernetes {old} -> {new}", ""]
+    lines = [f"operator {options.operator or 'pod'}: cncf-kubernetes {old} -> {new}", ""]
     for rule, change in changed:
-        lines += _row(asdict(rule), {"new": "new", "gone": "gone", "now fails": "fails"}[change])
+        lines += _row(asdict(rule), _CHANGES[change])
     sys.stdout.write("\n".join([*lines, *([] if changed else ["        asks for the same"])]) + "\n")
     return OK
 
@@ -266,9 +285,11 @@ def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...
         region=options.region,
     )
     body = {"hcl": remedy.hcl or manifest, "cli": "\n".join(remedy.commands) + "\n"}.get(options.remedy or "", manifest)
-    beside = [] if options.remedy == "cli" else remedy.commands
-    notes = [*wrapped(remedy.text), *(line for command in beside for line in command.splitlines())]
-    return "".join(f"# {line.strip()}\n" for line in notes) + body
+    beside = () if options.remedy == "cli" else remedy.commands
+    notes = textwrap.wrap(remedy.text, _WIDTH - 2)
+    for command in beside:
+        notes += ["", *command.splitlines()]
+    return "".join(f"# {line}".rstrip() + "\n" for line in notes) + body
 
 
 def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:

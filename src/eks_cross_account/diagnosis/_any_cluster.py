@@ -1,4 +1,4 @@
-"""Rights at a cluster whose way in is somebody else's matter: a kubeconfig's, or a ServiceAccount's. Asks as told only."""
+"""Rights at a cluster whose way in is somebody else's matter: a kubeconfig's, or a ServiceAccount's."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def _nameless(evidence: Evidence) -> Finding:
     account = evidence.cluster.account if evidence.cluster is not None else ""
     return Finding(
         "user-name-empty", "FAIL", "api-server", "user name", "the user that it is mapped to has an empty name",
-        remedy=Remedy("in aws-auth: write a username, in quotes where it is a number; an access entry has one by itself"),
+        remedy=Remedy("in aws-auth: write a username, in quotes where it is a number; an access entry has its own"),
         cause="F10", owner=account,
     )  # fmt: skip
 

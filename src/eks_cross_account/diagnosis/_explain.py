@@ -106,7 +106,7 @@ def _tokens(text: str, now: datetime) -> Iterator[Explanation]:
 
 # --- denials
 
-_ADMISSION = {
+ADMISSION = {
     "pod-security": "PodSecurity refuses this pod: change its securityContext, or the namespace's level",
     "quota": "the namespace's ResourceQuota is used up, or wants requests and limits on every container",
     "limit-range": "the namespace's LimitRange does not allow these requests and limits",
@@ -143,10 +143,10 @@ def _denial(denial: Denial) -> Explanation:
 
 def _about(denial: Denial) -> tuple[str, str | None, str, str]:
     """The finding, the cause, what it is, and what to do."""
-    if denial.kind in _ADMISSION:
+    if denial.kind in ADMISSION:
         why = f": {_shown(denial.reason)}" if denial.reason else ""
         told = f"admission refused it ({denial.kind}){why}"
-        return "admission-denied", "F13", told, f"{_ADMISSION[denial.kind]}; {_NOT_RBAC}"
+        return "admission-denied", "F13", told, f"{ADMISSION[denial.kind]}; {_NOT_RBAC}"
     if denial.kind in _BY_KIND:
         found, told, text = _BY_KIND[denial.kind]
         return found, None, told, text

@@ -7,14 +7,14 @@ import shlex
 from typing import TYPE_CHECKING
 
 from eks_cross_account._printable import printable_line
-from eks_cross_account.diagnosis import remedies
+from eks_cross_account.diagnosis import manifests, remedies
+from eks_cross_account.diagnosis.needs import required_permissions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eks_cross_account.diagnosis.report import Finding, Report
 
-_RIGHTS = "pods create, get, list, patch, delete; pods/log get; pods/exec get, create; events list, watch"
 _HOP = "assume-role"
 _MAPPING = ("not-mapped", "access-entry-", "aws-auth-", "reserved-username")
 _UNKNOWN = "unauthorized"
@@ -68,7 +68,14 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield from _without_the_hop(report)
     elif broken.id.startswith(_MAPPING):
         yield f"How: {how}"
-        yield f"Least rights, in that namespace: {_RIGHTS}."
+        yield f"Least rights, in that namespace: {_least_rights()}."
+
+
+def _least_rights() -> str:
+    """Of a pod operator, run at once or deferred, with XCom: per resource its verbs."""
+    rules = {*required_permissions(xcom=True), *required_permissions(xcom=True, deferrable=True)}
+    held = manifests.merged(rules)
+    return "; ".join(f"{', '.join(each['resources'])} {', '.join(each['verbs'])}" for each in held)
 
 
 def _statement(broken: Finding) -> list[str]:

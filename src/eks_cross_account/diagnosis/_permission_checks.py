@@ -221,8 +221,8 @@ def _cluster_scope(seen: PermissionsEvidence, denied: list[Answer]) -> Finding |
     if not all(answer.rule.cluster_scoped for answer in denied) or len(denied) == len(seen.answers):
         return None
     text = (
-        f"what is missing belongs to no namespace ({', '.join(_named(answer.rule) for answer in denied[:_SHOWN])}), and "
-        "the rights are for namespaces only"
+        f"what is missing belongs to no namespace ({', '.join(_named(answer.rule) for answer in denied[:_SHOWN])}), "
+        "and the rights are for namespaces only"
     )
     return _because("cluster-scope", text, "F5")
 
@@ -300,8 +300,8 @@ def _wrong_role(seen: PermissionsEvidence, here: list[Binding], denied: list[Ans
             if wrong:
                 groups = ", ".join(repr(str(group)) for group in wrong[0].get("apiGroups") or ())
                 text = (
-                    f"Role {binding.role} allows {answer.rule.verb} {answer.rule.resource} in API group {groups}, and it is "
-                    f"in {answer.rule.api_group!r}"
+                    f"Role {binding.role} allows {answer.rule.verb} {answer.rule.resource} in API group {groups}, and "
+                    f"it is in {answer.rule.api_group!r}"
                 )
                 return _because("role-api-group", printable_message(text), "F8")
     return None

@@ -1,4 +1,4 @@
-"""Asks the API server what a caller may do: its rights, rule by rule, and what stands behind them. Touches nothing else.
+"""Asks the API server what a caller may do, rule by rule, and what stands behind it. Touches nothing else.
 
 Each question is a SelfSubjectAccessReview, as the caller. Not SelfSubjectRulesReview and not impersonation (``kubectl
 auth can-i --list``, ``--as``): neither knows EKS access policies (EKS user guide, "Associate access policies").
@@ -85,9 +85,9 @@ class PermissionsEvidence:
     answers: tuple[Answer, ...]
     namespace: Literal["there", "missing", "unknown"] = "unknown"
     namespaces: tuple[str, ...] | None = None
-    bindings: tuple[Binding, ...] | NotChecked = NotChecked()
+    bindings: tuple[Binding, ...] | NotChecked = field(default_factory=NotChecked)
     everywhere: bool = False
-    roles: Mapping[str, tuple[Mapping[str, Any], ...]] | NotChecked = NotChecked()
+    roles: Mapping[str, tuple[Mapping[str, Any], ...]] | NotChecked = field(default_factory=NotChecked)
     dry_run: DryRun | None = None
 
 

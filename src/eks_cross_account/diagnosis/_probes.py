@@ -23,6 +23,7 @@ from eks_cross_account.diagnosis._mapping_probes import (
     look_up_entry,
 )
 from eks_cross_account.diagnosis._permission_probes import ask_permissions
+from eks_cross_account.diagnosis.needs import for_server
 from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError, EksTokenError
 from eks_cross_account.provider import mint, utc_now
 from eks_cross_account.rules import violations
@@ -198,8 +199,9 @@ def ask_rights(evidence: Evidence, token: EksToken | None, budget: Budget) -> Ch
     known = evidence.review is not None and evidence.review.user is not None
     if wanted is None or not known or reached is None or cluster is None or token is None:
         return {}
+    wanted = replace(wanted, rules=for_server(wanted.rules, reached.version or cluster.version))
     ask = _reach.asker(cluster, reached, token, timeout=budget.share(_reach.TIMEOUT, steps=6))
-    return {"permissions": ask_permissions(wanted, ask, budget)}
+    return {"wanted": wanted, "permissions": ask_permissions(wanted, ask, budget)}
 
 
 def look_up_mapping(evidence: Evidence, credentials: FrozenCredentials, asking: Asking) -> Changes:

@@ -179,7 +179,8 @@ def gather(  # noqa: PLR0913 - what is asked about, with what, and for how long
 
     ``principal_arn``: the owner's side, who asks how this principal would come in. ``wanted``: what the token's bearer
     wants to do, to be asked about. ``ask_for_rights``: also ask what may be denied, and so leaves an AccessDenied in an
-    audit log (access entries, iam:GetRole, aws-auth). ``timeout``: seconds for all. Raises only for arguments: ClusterError, UnknownRegionError, InvalidArnError.
+    audit log (access entries, iam:GetRole, aws-auth). ``timeout``: seconds for all. Raises only for arguments:
+    ClusterError, UnknownRegionError, InvalidArnError.
     """
     check_cluster_name(cluster_name)
     if region is not None:
@@ -290,7 +291,7 @@ def _own_side(
 
     def asked() -> Changes:
         reviewed = _probes.ask_api_server(evidence, token, asking.budget)
-        return reviewed | _probes.ask_rights(replace(evidence, **reviewed), token, asking.budget)
+        return {**reviewed, **_probes.ask_rights(replace(evidence, **reviewed), token, asking.budget)}
 
     reviewed, mapped = asking.budget.side_by_side(asked, mapping)
     evidence = replace(evidence, **reviewed, **mapped)

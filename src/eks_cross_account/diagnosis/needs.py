@@ -106,6 +106,15 @@ def required_permissions(  # noqa: PLR0913 - the options that decide
     return tuple(sorted(_merged(rules), key=lambda rule: (_WORST.index(rule.effect), rule.resource, rule.verb)))
 
 
+def for_server(rules: Iterable[Rule], version: str) -> tuple[Rule, ...]:
+    """The rules that a server of this version asks for; all of them where it is no version."""
+    try:
+        old = _version(version)[:2] < _EXEC_CREATE
+    except ValueError:
+        old = False
+    return tuple(rule for rule in rules if not (old and (rule.resource, rule.verb) == ("pods/exec", "create")))
+
+
 def changes_between(old: str, new: str, operator: str = "pod", **options: object) -> tuple[tuple[Rule, Change], ...]:
     """What an upgrade of cncf-kubernetes from ``old`` to ``new`` changes, in the order of ``required_permissions``.
 
