@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rights import NAMESPACES, POD, Rule, rules
 
 from eks_cross_account.diagnosis import Remedy, remedies
 from eks_cross_account.diagnosis._terraform import quoted
@@ -276,6 +277,179 @@ def test_the_queries_of_the_log_arrive_as_they_are(cluster: str) -> None:
         "fields @timestamp, user.username, verb, requestURI, responseStatus.code "
         "| filter @logStream like /kube-apiserver-audit/ and responseStatus.code in [401, 403]"
     )
+
+
+# --- what a caller may do in the cluster
+
+GROUPS = st.from_regex(r"[a-z][A-Za-z0-9_.:/@+=-]{0,40}", fullmatch=True).filter(
+    lambda name: "://" not in name and not name.startswith(("system:", "eks:", "aws:", "amazon:", "iam:"))
+)
+
+
+def of_kubernetes(resource: Any) -> Any:
+    """One of the Kubernetes provider's resources, as the object that it makes."""
+    ((kind, named),) = resource.items()
+    ((_, body),) = named.items()
+    kinds = {"kubernetes_role_v1": "Role", "kubernetes_role_binding_v1": "RoleBinding",
+             "kubernetes_cluster_role_v1": "ClusterRole",
+             "kubernetes_cluster_role_binding_v1": "ClusterRoleBinding"}  # fmt: skip
+    made = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kinds[kind], "metadata": body["metadata"][0]}
+    if "rule" in body:
+        return {**made, "rules": [{"apiGroups": rule.pop("api_groups"), **rule} for rule in body["rule"]]}
+    (to,) = body["role_ref"]
+    subjects = [{"apiGroup": subject.pop("api_group"), **subject} for subject in body["subject"]]
+    return {**made, "roleRef": {"apiGroup": to.pop("api_group"), **to}, "subjects": subjects}
+
+
+def uncommented(text: str) -> str:
+    """What the comment holds that a user may choose instead; its first line says what it is."""
+    said, *lines = text.splitlines()
+    assert said.startswith("# or, broader")
+    assert all(line.startswith("# ") for line in lines)
+    return "\n".join(line.removeprefix("# ") for line in lines)
+
+
+def ways(remedy: Remedy) -> tuple[Any, Any, list[list[str]], list[list[str]]]:
+    """By group and by policy: Terraform's resources, and the commands."""
+    least, broader = (remedy.hcl or "").split("\n\n# or,")
+    *commands, instead = remedy.commands
+    choice = uncommented(instead).replace("\naws ", "\0aws ").split("\0")
+    return (
+        parsed(least)["resource"],
+        parsed(uncommented(f"# or,{broader}"))["resource"],
+        shell(tuple(commands)),
+        shell(tuple(choice)),
+    )
+
+
+@settings(max_examples=25)
+@given(cluster=CLUSTERS, arn=principals(), group=GROUPS)
+def test_a_grant_is_a_group_with_the_least_role_or_a_policy_on_the_namespace(
+    cluster: str, arn: str, group: str
+) -> None:
+    remedy = remedies.grant(
+        (*POD, *NAMESPACES), namespace="data", group=group, principal_arn=arn, cluster_name=cluster, region=REGION
+    )
+
+    least, broader, commands, instead = ways(remedy)
+    where = ["--cluster-name", cluster, "--region", REGION, "--principal-arn", arn]
+    assert commands == [["eks", "create-access-entry", *where, "--type", "STANDARD", "--kubernetes-groups", group]]
+    assert instead == [
+        ["eks", "create-access-entry", *where, "--type", "STANDARD"],
+        ["eks", "associate-access-policy", *where, "--policy-arn", POLICY, "--access-scope", "type=cluster"],
+    ]
+    names = {"cluster_name": cluster, "principal_arn": arn}
+    entry = {**names, "type": "STANDARD", "kubernetes_groups": [group]}
+    assert least[0] == {"aws_eks_access_entry": {"eks_access": entry}}
+    assert [of_kubernetes(each) for each in least[1:]] == list(yaml.safe_load_all(remedy.yaml or ""))
+    assert broader == [
+        {"aws_eks_access_policy_association": {
+            "eks_access": {**names, "policy_arn": POLICY, "access_scope": [{"type": "cluster"}]},
+        }},
+    ]  # fmt: skip
+
+
+def test_a_grant_says_what_the_policy_gives_besides_and_what_the_smaller_one_lacks() -> None:
+    remedy = remedies.grant(
+        POD, namespace="data", group="airflow-workers", principal_arn=ROLE, cluster_name="analytics", region=REGION
+    )
+
+    assert remedy.text == (
+        "two ways, of which one is enough. The least: put the principal into the group airflow-workers, and apply the "
+        "Role and its binding (kubectl apply -f FILE). ResourceInUseException means that it has an entry: update that "
+        "(aws eks update-access-entry), with its groups beside this one. In authentication mode CONFIG_MAP its row in "
+        "aws-auth names them. Broader, with no objects in the cluster: AmazonEKSEditPolicy on the namespace data. "
+        "Besides, it lets the principal read secrets, write secrets, act as every service account. AmazonEKSViewPolicy "
+        "is not enough: it lacks create pods, delete pods, patch pods, get pods/exec, create pods/exec."
+    )
+    (_, broader, _, instead) = ways(remedy)
+    assert flag(instead[1], "--access-scope") == "type=namespace,namespaces=data"
+    assert list(values(broader, "namespaces")) == [["data"]]
+
+
+def test_an_entry_that_is_there_keeps_its_groups() -> None:
+    remedy = remedies.grant(POD, namespace="data", group="new", principal_arn=ROLE, cluster_name="analytics",
+                            region=REGION, groups=("old", "a b", "older"))  # fmt: skip
+
+    least, _, commands, instead = ways(remedy)
+    assert [called[1] for called in (*commands, *instead)] == ["update-access-entry", "associate-access-policy"]
+    assert commands[0][-5:] == ["--kubernetes-groups", "old", "<GROUP>", "older", "new"]
+    assert list(values(least, "kubernetes_groups")) == [["old", "<GROUP>", "older", "new"]]
+
+
+def test_an_entry_that_is_in_the_group_needs_the_role_alone() -> None:
+    remedy = remedies.grant(POD, namespace="data", group="old", principal_arn=ROLE, cluster_name="analytics",
+                            region=REGION, groups=("old",))  # fmt: skip
+
+    assert "The least: the principal is in the group old; apply the Role" in remedy.text
+    assert ways(remedy)[2] == []
+
+
+@pytest.mark.parametrize(
+    ("arn", "region", "partition"),
+    [
+        ("arn:aws-cn:iam::222222222222:role/x", None, "aws-cn"),
+        ("arn:aws-cn:iam::222222222222:role/x", "eu-west-1", "aws"),
+        (None, "us-gov-west-1", "aws-us-gov"),
+        (None, None, "<PARTITION>"),
+    ],
+)
+def test_the_policys_partition_is_the_regions_else_the_principals(
+    arn: str | None, region: str | None, partition: str
+) -> None:
+    remedy = remedies.grant(POD, namespace="data", group="g", principal_arn=arn, region=region)
+
+    (_, (resource,), _, instead) = ways(remedy)
+    named = f"arn:{partition}:eks::aws:cluster-access-policy/AmazonEKSEditPolicy"
+    assert flag(instead[1], "--policy-arn") == named
+    assert list(values(resource, "policy_arn")) == [named]
+
+
+def test_a_right_on_a_custom_resource_is_in_no_policy_but_the_cluster_admins() -> None:
+    remedy = remedies.grant(rules("create sparkapplications/status sparkoperator.k8s.io"), namespace="data", group="g")
+
+    assert (
+        "AmazonEKSAdminPolicy is not enough: it lacks create sparkapplications.sparkoperator.k8s.io/status."
+        in remedy.text
+    )
+    assert "do everything" in remedy.text
+
+
+@settings(max_examples=50)
+@given(
+    arn=spoilt(principals()),
+    namespace=st.builds("data{}".format, NASTY),
+    group=st.builds("{}{}".format, NASTY, st.just("g")) | st.sampled_from([
+        "", "system:masters", "eks:x", "-g", "file:///etc/hostname", "https://x", "a,b", "[a]", "a b",
+    ]),
+    cluster=st.none() | st.builds("c{}x".format, NASTY),
+    region=st.none() | st.builds("eu-west-1{}".format, NASTY),
+)  # fmt: skip
+def test_what_a_grant_does_not_know_or_cannot_trust_is_a_hole(
+    arn: str, namespace: str, group: str, cluster: str | None, region: str | None
+) -> None:
+    remedy = remedies.grant(
+        POD, namespace=namespace, group=group, principal_arn=arn, cluster_name=cluster, region=region
+    )
+
+    (created,) = shell(remedy.commands[:-1])
+    assert flag(created, "--principal-arn") == HOLE
+    assert (flag(created, "--cluster-name"), flag(created, "--region")) == ("<CLUSTER>", "<REGION>")
+    assert created[-2:] == ["--kubernetes-groups", "<GROUP>"]
+    assert all(line.startswith("# ") for line in remedy.commands[-1].splitlines())
+    role, binding = yaml.safe_load_all(remedy.yaml or "")
+    assert (role["metadata"]["namespace"], binding["subjects"][0]["name"]) == ("<NAMESPACE>", "<GROUP>")
+    least, comment = (remedy.hcl or "").split("\n\n# or,")
+    assert set(values(parsed(least), "principal_arn")) == {HOLE}
+    assert all(line.startswith("# ") for line in comment.splitlines()[1:])
+    assert remedy.text.isascii()
+    assert remedy.text.isprintable()
+
+
+@pytest.mark.parametrize("hostile", [(), rules("* pods"), (Rule("", "pods\x1b[31m", "get"),)])
+def test_a_grant_of_nothing_and_of_everything_is_refused(hostile: tuple[Rule, ...]) -> None:
+    with pytest.raises(ValueError, match=r"no rules|no verb on one resource"):
+        remedies.grant(hostile, namespace="data", group="g")
 
 
 # --- policies

@@ -29,6 +29,8 @@ _POLICY = "AmazonEKSEditPolicy"  # covers what the pod operators need, on one na
 _BOTH = "API_AND_CONFIG_MAP"  # authentication mode
 _HOLE = "<PRINCIPAL_ARN>"
 _NAMESPACE = "<NAMESPACE>"
+_REGION = "<REGION>"
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,252}")  # what a shell, aws-cli and people read in one way
 _NAME = r"[A-Za-z0-9_+=,.@-]{1,64}"  # IAM's, of roles and users; STS's, of sessions
 _ROLE_OR_USER = rf"(role|user)/(?:[!-~]{{1,510}}/)?({_NAME})"
@@ -410,11 +412,10 @@ class _Entry:
         return _entry_flags(self.cluster_name, self.region, self.principal_arn)
 
     def policy_arn(self, policy: str) -> str:
-        try:
+        if self.region != _REGION:
             return _policy_arn(self.region, policy)
-        except UnknownRegionError:
-            partition = "<PARTITION>" if self.principal_arn == _HOLE else parse_arn(self.principal_arn).partition
-            return f"arn:{partition}:eks::aws:cluster-access-policy/{policy}"
+        partition = "<PARTITION>" if self.principal_arn == _HOLE else parse_arn(self.principal_arn).partition
+        return f"arn:{partition}:eks::aws:cluster-access-policy/{policy}"
 
 
 def grant(  # noqa: PLR0913 - who, what, where
@@ -434,7 +435,8 @@ def grant(  # noqa: PLR0913 - who, what, where
     """
     wanted = manifests.checked_rules(rules)
     had = None if groups is None else tuple(each if _is_group(each) else "<GROUP>" for each in groups)
-    entry = _Entry(cluster_name or "<CLUSTER>", region or "<REGION>", _principal(principal_arn or ""), had)
+    cluster = cluster_name if cluster_name and _CLUSTER.fullmatch(cluster_name) else "<CLUSTER>"
+    entry = _Entry(cluster, _region(region or ""), _principal(principal_arn or ""), had)
     place = namespace if manifests.is_namespace(namespace) else _NAMESPACE
     least = _by_group(entry, wanted, place, group if _is_group(group) else "<GROUP>")
     broader = _by_policy(entry, wanted, None if any(rule.cluster_scoped for rule in wanted) else place)
@@ -489,6 +491,15 @@ def _said(right: Right) -> str:
     """As kubectl names it."""
     resource, slash, subresource = right.resource.partition("/")
     return f"{right.verb} {resource}{right.api_group and '.'}{right.api_group}{slash}{subresource}"
+
+
+def _region(name: str) -> str:
+    """The region; what is none becomes a hole."""
+    try:
+        endpoints.partition_of(name)
+    except UnknownRegionError:
+        return _REGION
+    return name
 
 
 def _is_group(name: str) -> bool:
