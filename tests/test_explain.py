@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 LINE = 'time="2026-11-25T06:11:20Z" level=warning msg="access denied" arn="{}" client="127.0.0.1:1" error="{}"'
+CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed:"
 WORKER = "arn:aws:sts::222222222222:assumed-role/r/s"
 
 
@@ -31,35 +32,51 @@ def said(text: str) -> list[tuple[str, str | None]]:
         (LINE.format(ROLE, "identity is not mapped"), ("not-mapped", "U15")),
         (LINE.format("", "input token was not properly formatted: token is too large"), ("token-too-large", "U5")),
         ('error="input token was not properly formatted: token is missing expected \\"k8s-aws-v1.\\" prefix"',
-         ("token-polluted", "U3")),
-        ('error="… illegal base64 data at input byte 60"', ("token-encoding", "U4")),
+         ("token-prefix", "U3")),
+        ('error="… illegal base64 data at input byte 60"', ("token-base64", "U4")),
         ('unexpected hostname \\"sts.local\\" in pre-signed URL', ("token-host", "U6")),
-        ('non-whitelisted query parameter \\"x\\"', ("token-parameters", "U8")),
+        ('non-whitelisted query parameter \\"x\\"', ("token-param", "U8")),
+        ("client did not sign the x-k8s-aws-id header in the pre-signed URL", ("token-signed-headers", "U8")),
         ("invalid X-Amz-Expires parameter in pre-signed URL: 0", ("token-expires", "U7")),
-        ("X-Amz-Date parameter is expired (15 minute expiration) 2026", ("token-expired", "U9")),
+        ("X-Amz-Date parameter is expired (15 minute expiration) 2026", ("token-date-expired", "U9")),
         ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: SignatureDoesNotMatch",
          ("signature-mismatch", "U10")),
         ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: ExpiredToken",
-         ("session-ended", "U11")),
+         ("credentials-expired", "U11")),
+        ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: InvalidClientTokenId",
+         ("credentials-invalid", "U11")),
+        ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: RegionDisabledException",
+         ("sts-region-disabled", "U13")),
         ("sts getCallerIdentity was throttled: x", ("sts-throttled", "U23")),
         ("renderTemplates error: SessionName did not contain an instance id", ("not-mapped", "U21")),
         ("mapper DynamicFile Map error: ARN does not match User ID", ("not-mapped", "U17")),
+        ("invalid username 'system:x' for mapper DynamicFile: username must not begin with with the following prefixes: "
+         "[aws: iam:]", ("reserved-username", "U15")),
         ("error: You must be logged in to the server (Unauthorized)", ("unauthorized", None)),
         ("error: the server has asked for the client to provide credentials", ("unauthorized", None)),
         ("kubernetes.client.exceptions.ApiException: (401)\nReason: Unauthorized", ("unauthorized", None)),
         ('{"kind":"Event","user":{},"verb":"list","responseStatus":{"code":401}}', ("unauthorized", None)),
         ("(ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found for name: x.",
-         ("wrong-cluster", "N2")),
+         ("cluster-not-found", "N2")),
         ("AssumeRoleWithWebIdentity operation: Not authorized to perform sts:AssumeRoleWithWebIdentity",
          ("assume-role-denied", "F14")),
         ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", ("credentials-missing", None)),
-        ("An error occurred (ExpiredToken) when calling the AssumeRole operation: x", ("session-ended", "U11")),
+        ("An error occurred (ExpiredToken) when calling the AssumeRole operation: x", ("credentials-expired", "U11")),
         ("Unable to connect to the server: getting credentials: exec: executable aws not found",
          ("plugin-failed", "U2")),
         ("sh: 5: source: not found", ("plugin-failed", "U2")),
         ("exec plugin is configured to use API version v1, plugin returned version v1beta1", ("plugin-version", "U26")),
         ("dial tcp 10.0.0.1:443: i/o timeout", ("unreachable", "N1")),
+        ("An error occurred (InvalidClientTokenId) when calling the AssumeRole operation: x",
+         ("credentials-invalid", "U11")),
         ("x509: certificate signed by unknown authority", ("wrong-certificate-authority", "N3")),
+        (f"{CERTIFICATE} unable to get local issuer certificate (_ssl.c:1)", ("wrong-certificate-authority", "N3")),
+        (f"{CERTIFICATE} certificate has expired (_ssl.c:1)", ("tls-failed", "N3")),
+        (f"{CERTIFICATE} Hostname mismatch, certificate is not valid for 'x'.", ("tls-failed", "N3")),
+        ("x509: certificate is valid for a.example, not b.example", ("tls-failed", "N3")),
+        ("x509: certificate has expired or is not yet valid: current time 2026", ("tls-failed", "N3")),
+        ('pods is forbidden: User "" cannot list resource "pods" in API group "" in the namespace "data"',
+         ("forbidden", "F10")),
         ("OSError: Tunnel connection failed: 403 Forbidden-by-proxy", ("not-kubernetes", "N4")),
         ("The conn_id `cluster_connection` isn't defined", ("connection-missing", None)),
         ("The specified principalArn is invalid: invalid principal.", ("entry-refused", "U18")),
@@ -85,6 +102,13 @@ def test_a_paste_is_known_by_its_words(text: str, found: tuple[str, str | None])
 )  # fmt: skip
 def test_what_is_not_known_is_not_explained(text: str) -> None:
     assert said(text) == []
+
+
+def test_only_a_finding_of_this_release_is_linked() -> None:
+    ours, another = explain("[eks:unreachable] No way\n[eks:never-heard-of] x", now=NOW)
+
+    assert ours.remedy.text.endswith("docs/findings/unreachable.md")
+    assert (another.id, "docs/findings" in another.remedy.text) == ("never-heard-of", False)
 
 
 def test_a_live_token_is_announced_and_not_echoed() -> None:

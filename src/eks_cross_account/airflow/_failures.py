@@ -21,6 +21,7 @@ from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AirflowException, AirflowFailException
 from eks_cross_account.airflow._target import UnknownTriggerVersionError
 from eks_cross_account.diagnosis import Finding, Report
+from eks_cross_account.diagnosis._reach import NOT_THE_CHAIN
 from eks_cross_account.endpoints import partition_of
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -255,13 +256,22 @@ def _unreachable(error: BaseException, target_of: Callable[[], Target], access: 
     kinds = {type(error).__name__, type(getattr(error, "reason", None)).__name__}
     endpoint = _endpoint(access)
     if kinds & _TLS:
-        name = target_of().cluster_name
-        text = f"TLS to cluster {name}{endpoint} failed: its certificate is not of the CA that EKS gave"
-        return Failure("tls", text, retry=True)
+        found, why = _of_tls(error)
+        return Failure(found, f"TLS to cluster {target_of().cluster_name}{endpoint} failed: {why}", retry=True)
     if kinds & _UNREACHABLE:
         text = f"No connection to cluster {target_of().cluster_name}{endpoint}. Mend: route, security group or proxy"
         return Failure("unreachable", f"{text}; AWS and the token are fine", retry=True)
     return None
+
+
+def _of_tls(error: BaseException) -> tuple[str, str]:
+    """The finding, and why, by OpenSSL's verdict on the certificate where it gave one."""
+    verdict = next((code for link in links(error) if (code := getattr(link, "verify_code", 0))), 0)
+    if verdict in NOT_THE_CHAIN:
+        return "tls-failed", "its certificate is for another name, or its dates are wrong"
+    if verdict:
+        return "wrong-certificate-authority", "its certificate is not of the CA that EKS gave"
+    return "tls-failed", "what answers breaks off, or speaks no TLS"
 
 
 def _endpoint(access: Access | None) -> str:

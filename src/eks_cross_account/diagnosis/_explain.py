@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import remedies
+from eks_cross_account.diagnosis._ids import IDS
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
 from eks_cross_account.diagnosis.report import Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
@@ -159,7 +160,7 @@ def _about(denial: Denial) -> tuple[str, str | None, str, str]:
         return "anonymous", "F1", f"no token arrived: {asked} was refused to system:anonymous", text
     if denial.user == "":
         text = "the row of aws-auth has an empty username, or a number: quote it"
-        return "forbidden", "U20", f"a user without a name may not {asked}", text
+        return "forbidden", "F10", f"a user without a name may not {asked}", text
     who = "somebody" if denial.user is None else f"user {_shown(denial.user)}"
     return "forbidden", None, f"{who} may not {asked}", _grant(denial, asked)
 
@@ -254,10 +255,10 @@ _REPLAYED = "sts getCallerIdentity failed: error from AWS"  # the verifier, of S
 _LOG = (
     _known_by("token-too-large", "U5", r"token is too large", "the verifier: the token is longer than 4096 bytes",
               "fewer session tags, no session policy, fewer role hops: the session token is too long"),
-    _known_by("token-polluted", "U3", r"token is missing expected \\*+\"?k8s-aws-v1",
+    _known_by("token-prefix", "U3", r"token is missing expected \\*+\"?k8s-aws-v1",
               "the verifier: what was sent is no token; a wrapper's output, `Bearer` twice, or another secret",
               f"look at what the client's plugin prints; {_MEND_PLUGIN}"),
-    _known_by("token-encoding", "U4", r"illegal base64 data at input byte",
+    _known_by("token-base64", "U4", r"illegal base64 data at input byte",
               "the verifier: the token's base64 has padding, or is not base64url",
               "base64url without `=`; eks-token-check decode says more"),
     _known_by("token-host", "U6",
@@ -265,11 +266,14 @@ _LOG = (
               r"|global endpoint unsupported in partition|does not support hostname|invalid region identifier",
               "the verifier: the token was signed for a host that is not STS of this partition",
               "sign for sts.<region>.<suffix>; AWS_ENDPOINT_URL must not reach the presigned URL"),
-    _known_by("token-parameters", "U8", r"non-whitelisted query parameter|client did not sign the x-k8s-aws-id header",
-              "the verifier: the URL in the token was not made for EKS", "sign exactly host;x-k8s-aws-id"),
+    _known_by("token-param", "U8", r"non-whitelisted query parameter",
+              "the verifier: the URL in the token has a parameter that a token has not, often a header's",
+              "keep x-k8s-aws-id a header, and sign exactly host;x-k8s-aws-id"),
+    _known_by("token-signed-headers", "U8", r"client did not sign the x-k8s-aws-id header",
+              "the verifier: the header with the cluster's name was not signed", "sign exactly host;x-k8s-aws-id"),
     _known_by("token-expires", "U7", r"invalid X-Amz-Expires parameter in pre-signed URL",
               "the verifier: X-Amz-Expires is missing, not a number, or above 900", "sign with X-Amz-Expires=60"),
-    _known_by("token-expired", "U9", r"X-Amz-Date parameter is expired",
+    _known_by("token-date-expired", "U9", r"X-Amz-Date parameter is expired",
               "the verifier: the token is older than 15 minutes, or the signer's clock is behind",
               f"{_AGAIN} for each request; check the signer's clock (NTP)"),
     _known_by("signature-mismatch", "U10",
@@ -277,13 +281,17 @@ _LOG = (
               "STS refused the token's signature: another cluster name, another secret key, or a clock that is ahead",
               "sign for the cluster's very name (no ARN, no alias); eks-token-check verify tells which",
               before=_REPLAYED),
-    _known_by("session-ended", "U11",
+    _known_by("credentials-expired", "U11",
               r"ExpiredToken",
               "STS: the session that signed the token has ended", "assume the role again, then sign", before=_REPLAYED),
-    _known_by("key-unknown", "U13",
-              r"InvalidClientTokenId|RegionDisabled",
-              "STS does not know the key or session token, or is switched off in that region",
+    _known_by("credentials-invalid", "U11",
+              r"InvalidClientTokenId",
+              "STS does not know the key or session token that the token was signed with",
               "pass all three parts of the credentials; assume the role at a regional endpoint", before=_REPLAYED),
+    _known_by("sts-region-disabled", "U13",
+              r"RegionDisabled",
+              "STS is switched off, in the signer's account, for the region that the token names",
+              "switch it on, or use another region", before=_REPLAYED),
     _known_by("sts-throttled", "U23", r"sts getCallerIdentity (?:was throttled|failed: error during GET)",
               "the cluster could not ask STS: throttled or not reached", "try again; keep a token instead of making "
               "one for each request", retry=True),
@@ -293,11 +301,13 @@ _LOG = (
     _known_by("not-mapped", "U17", r"ARN does not match User ID",
               "the entry's id belongs to another ARN: the role was renamed, or deleted and made again",
               "delete the access entry and make it again; its policies go with it"),
-    _known_by("not-mapped", "U20", r"username must not begin with with the following prefixes",
+    _known_by("reserved-username", "U15", r"username must not begin with with the following prefixes",
               "the user name of the mapping begins with a reserved prefix", "choose another username in the mapping"),
 )  # fmt: skip
+# OpenSSL's words, and Python's, for the verdicts that _reach.NOT_THE_CHAIN has as numbers
+_NOT_THE_CHAIN = r"(?:certificate (?:has expired|is not yet valid)|Hostname mismatch|IP address mismatch)"
 _GENERAL_TABLE = (
-    _known_by("wrong-cluster", "N2", r"ResourceNotFoundException[^\n]{0,300}?No cluster found for name"
+    _known_by("cluster-not-found", "N2", r"ResourceNotFoundException[^\n]{0,300}?No cluster found for name"
               r"|No cluster found for name: ",
               "AWS: there is no such cluster in the account and region that were asked",
               "check region and account: was the role assumed before DescribeCluster was asked?"),
@@ -305,9 +315,9 @@ _GENERAL_TABLE = (
               r"|failed to refresh cached credentials, no EC2 IMDS role found",
               "AWS credentials were not found by the process that needed them",
               "give that very process credentials: a role, or all three AWS_* variables"),
-    _known_by("session-ended", "U11", r"\(ExpiredToken(?:Exception)?\) when calling|security token included in the "
+    _known_by("credentials-expired", "U11", r"\(ExpiredToken(?:Exception)?\) when calling|security token included in the "
               r"request is expired", "AWS: the session has ended", "assume the role again"),
-    _known_by("key-unknown", "U12", r"\((?:InvalidClientTokenId|UnrecognizedClientException)\) when calling"
+    _known_by("credentials-invalid", "U11", r"\((?:InvalidClientTokenId|UnrecognizedClientException)\) when calling"
               r"|The security token included in the request is invalid",
               "AWS does not know this key, or its session token is missing or another's",
               "a key that begins with ASIA needs its session token: pass all three parts"),
@@ -334,8 +344,13 @@ _GENERAL_TABLE = (
               r"|python3(?:\.\d{1,2})?: (?:command )?not found",
               "the client's exec plugin failed, and the request went out without a token: that is the 401 that follows",
               _MEND_PLUGIN),
-    _known_by("wrong-certificate-authority", "N3", r"x509: certificate (?:signed by unknown authority|is valid for)"
-              r"|CERTIFICATE_VERIFY_FAILED", "TLS: who answers has no certificate of the CA that was trusted",
+    _known_by("tls-failed", "N3", r"x509: (?:certificate (?:is (?:not )?valid for|has expired)|cannot validate certificate)"
+              rf"|certificate verify failed: {_NOT_THE_CHAIN}",
+              "TLS: the certificate is for another name, or its dates do not include now",
+              "use the endpoint's own name; set the clock (NTP); is a proxy between that breaks TLS?"),
+    _known_by("wrong-certificate-authority", "N3", r"x509: certificate signed by unknown authority"
+              rf"|CERTIFICATE_VERIFY_FAILED(?!\] certificate verify failed: {_NOT_THE_CHAIN})",
+              "TLS: who answers has no certificate of the CA that was trusted",
               "take endpoint and CA from DescribeCluster again; is a proxy between that opens TLS?"),
     _known_by("not-kubernetes", "N4", r"407 Proxy Authentication Required|Tunnel connection failed: |Proxy Error"
               r"|Cannot connect to proxy", "a proxy stands between, and refused",
@@ -382,7 +397,13 @@ def _known(text: str) -> Iterator[Explanation]:
     if _NOBODY.search(text) is not None and _CODE_401.search(text) is not None:
         yield _unauthenticated()
     for ours in _OURS.finditer(text):
-        yield Explanation(ours[1], _shown(ours[2]), Remedy(f"this is one of our own: docs/findings/{ours[1]}.md"))
+        yield Explanation(ours[1], _shown(ours[2]), _page_of(ours[1]))
+
+
+def _page_of(finding: str) -> Remedy:
+    if finding in IDS:
+        return Remedy(f"this is one of our own: docs/findings/{finding}.md")
+    return Remedy("this release has no finding of this id: look at the pages of the release that wrote the line")
 
 
 def _refused(rest: str) -> Iterator[Explanation]:

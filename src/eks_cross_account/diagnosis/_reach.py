@@ -53,7 +53,7 @@ _REVIEW_BODY = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectRe
 # A name or an address, as urlsplit has it. An empty or too long label is none: the idna codec raises for it.
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9_-]{0,62}(?:\.[a-z0-9_-]{1,63})*\.?|(?=.*:)[0-9a-f:.]{2,45}")
 # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH of OpenSSL
-_NOT_THE_CHAIN = {9, 10, 62, 64}
+NOT_THE_CHAIN = {9, 10, 62, 64}
 _TUNNEL = "Tunnel connection failed: "  # how http.client begins what a proxy answered to CONNECT
 _OK, _CREATED = 200, 201
 
@@ -337,7 +337,7 @@ def _secured(way: _Way) -> ssl.SSLSocket:
     try:
         return way.context.wrap_socket(plain, server_hostname=way.host)
     except ssl.SSLCertVerificationError as error:
-        stage: Stage = "tls" if error.verify_code in _NOT_THE_CHAIN else "chain"
+        stage: Stage = "tls" if error.verify_code in NOT_THE_CHAIN else "chain"
         raise _StoppedError(stage, printable_message(error.verify_message)) from None
     except ssl.SSLError as error:
         raise _StoppedError("tls", printable_message(error.reason or "the connection ended")) from None
