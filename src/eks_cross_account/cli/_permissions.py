@@ -16,6 +16,7 @@ from eks_cross_account.diagnosis.manifests import (
     NAME,
     chart_values,
     is_namespace,
+    name_of_more,
     role_manifest,
     service_account_manifest,
 )
@@ -275,7 +276,8 @@ def _manifest(options: argparse.Namespace, wanted: Wanted, rules: list[dict[str,
 def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:
     if options.service_account:
         return _in_the_cluster(options, wanted, rules)
-    manifest = role_manifest(rules, namespace=wanted.namespace, group=options.group)
+    name = name_of_more(rules) if options.check else NAME
+    manifest = role_manifest(rules, namespace=wanted.namespace, group=options.group, name=name)
     remedy = grant(
         rules,
         namespace=wanted.namespace,
@@ -283,6 +285,7 @@ def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...
         principal_arn=options.principal_arn,
         cluster_name=options.cluster_name,
         region=options.region,
+        name=name,
     )
     body = {"hcl": remedy.hcl or manifest, "cli": "\n".join(remedy.commands) + "\n"}.get(options.remedy or "", manifest)
     beside = () if options.remedy == "cli" else remedy.commands
@@ -306,5 +309,5 @@ def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Ru
         service_accounts=accounts,
         airflow_namespace=places.pop(),
         cloud_identity=options.cloud_identity,
-        name=NAME,
+        name=name_of_more(rules) if options.check else NAME,
     )

@@ -161,8 +161,9 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
     user, entry = _user(evidence), _entry(evidence)
     held = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
     group = held[0] if held else _GROUP
+    name = manifests.name_of_more(rules)
     if evidence.cluster is None:
-        manifest = manifests.role_manifest(rules, namespace=seen.wanted.namespace, group=group)
+        manifest = manifests.role_manifest(rules, namespace=seen.wanted.namespace, group=group, name=name)
         return Remedy("apply a Role and its binding (kubectl apply -f FILE), to a group of this user", yaml=manifest)
     return grant(
         rules,
@@ -172,6 +173,7 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
         cluster_name=evidence.cluster_name,
         region=evidence.region,
         groups=entry.groups if entry is not None else held or None,
+        name=name,
     )
 
 

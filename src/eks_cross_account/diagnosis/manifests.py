@@ -6,6 +6,7 @@ the name of a session, which is another one tomorrow.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,16 @@ def role_manifest(rules: Iterable[Right], *, namespace: str, group: str, name: s
     """
     subjects = [group_subject(checked_group(group))]
     return dumped(_checked_objects(rules, namespace=namespace, name=name, subjects=subjects))
+
+
+def name_of_more(rules: Iterable[Right]) -> str:
+    """A name for a Role that adds rules to what there is.
+
+    Applying a Role replaces one of the same name, rules that are there already and all; this name is another one for
+    other rules, and the same for the same.
+    """
+    told = sorted(f"{rule.verb} {rule.resource}.{rule.api_group}" for rule in rules)
+    return f"{NAME}-{hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:6]}"
 
 
 def service_account_manifest(  # noqa: PLR0913 - each names one thing of the objects

@@ -427,18 +427,19 @@ def grant(  # noqa: PLR0913 - who, what, where
     cluster_name: str | None = None,
     region: str | None = None,
     groups: Sequence[str] | None = None,
+    name: str = manifests.NAME,
 ) -> Remedy:
     """Lets a principal do these rules: the least that does, by a group; in comments the broader way, by a policy.
 
     ``groups``: those that its access entry has; None where it has none, or nobody knows. What is None or fails its
-    grammar is a hole. Raises ValueError for no rules, and for one with a wildcard.
+    grammar is a hole. ``name``: of the Role. Raises ValueError for no rules, and for one with a wildcard.
     """
     wanted = manifests.checked_rules(rules)
     had = None if groups is None else tuple(each if _is_group(each) else "<GROUP>" for each in groups)
     cluster = cluster_name if cluster_name and _CLUSTER.fullmatch(cluster_name) else "<CLUSTER>"
     entry = _Entry(cluster, _region(region or ""), _principal(principal_arn or ""), had)
     place = namespace if manifests.is_namespace(namespace) else _NAMESPACE
-    least = _by_group(entry, wanted, place, group if _is_group(group) else "<GROUP>")
+    least = _by_group(entry, wanted, place, group if _is_group(group) else "<GROUP>", name)
     broader = _by_policy(entry, wanted, None if any(rule.cluster_scoped for rule in wanted) else place)
     return Remedy(
         f"two ways, of which one is enough. {least.text} {broader.text}",
@@ -448,9 +449,9 @@ def grant(  # noqa: PLR0913 - who, what, where
     )
 
 
-def _by_group(entry: _Entry, rules: Iterable[Right], namespace: str, group: str) -> Remedy:
+def _by_group(entry: _Entry, rules: Iterable[Right], namespace: str, group: str, name: str) -> Remedy:
     subjects = [manifests.group_subject(group)]
-    objects = manifests.objects(rules, namespace=namespace, name=manifests.NAME, subjects=subjects)
+    objects = manifests.objects(rules, namespace=namespace, name=name, subjects=subjects)
     groups = tuple(dict.fromkeys((*(entry.groups or ()), group)))
     named = f"--kubernetes-groups {shlex.join(groups)}"
     apply = "apply the Role and its binding (kubectl apply -f FILE)"
