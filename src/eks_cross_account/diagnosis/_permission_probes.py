@@ -148,13 +148,19 @@ def _asked(rule: Rule, verb: str, namespace: str, ask: Ask) -> Answer:
 
 def _namespace(namespace: str, ask: Ask) -> dict[str, Any]:
     """Whether it is there. A 403 says nothing, the caller may only not be allowed to look."""
-    status, _ = ask("GET", f"/api/v1/namespaces/{namespace}", None)
+    status, answer = ask("GET", f"/api/v1/namespaces/{namespace}", None)
     if status == _OK:
         return {"namespace": "there"}
     listed = _items(ask, "/api/v1/namespaces")
     names = None if listed is None else tuple(_text(_metadata(item).get("name")) for item in listed)
-    missing = status == _NOT_FOUND or (names is not None and namespace not in names)
+    missing = (status == _NOT_FOUND and _is_about_namespaces(answer)) or (names is not None and namespace not in names)
     return {"namespace": "missing" if missing else "unknown" if names is None else "there", "namespaces": names}
+
+
+def _is_about_namespaces(answer: Mapping[str, Any]) -> bool:
+    """A 404 of this one; a server without namespaces (the sandbox's, say) means the path."""
+    details = answer.get("details")
+    return isinstance(details, dict) and details.get("kind") == "namespaces"
 
 
 def _bound(namespace: str, ask: Ask) -> dict[str, Any]:
