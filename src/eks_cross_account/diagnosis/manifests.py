@@ -175,7 +175,8 @@ def dumped(documents: Sequence[dict[str, Any]]) -> str:
     try:
         import yaml  # type: ignore[import-untyped] # noqa: PLC0415 - an optional extra; JSON does without
     except ImportError:
-        return "---\n".join(f"{json.dumps(document, indent=2, ensure_ascii=False)}\n" for document in documents)
+        # a file that begins with a brace is JSON alone to older kubectls, which take no "---" in it (istio/istio#1394)
+        return "".join(f"---\n{json.dumps(document, indent=2, ensure_ascii=False)}\n" for document in documents)
     return str(yaml.dump_all(documents, Dumper=_dumper(yaml), sort_keys=False, default_flow_style=None, width=_WIDTH))
 
 

@@ -142,7 +142,7 @@ def test_without_pyyaml_json_says_the_same(rules: list[Rule], namespace: str, gr
         patch.setitem(sys.modules, "yaml", None)
         as_json = role_manifest(rules, namespace=namespace, group=group, name=name)
 
-    assert as_json.startswith("{")
+    assert as_json.startswith("---\n{")
     assert list(yaml.safe_load_all(as_json)) == list(yaml.safe_load_all(written))
 
 
