@@ -127,7 +127,8 @@ def test_an_upgrade_that_changes_nothing_says_so(run: Any) -> None:
 # --- asking
 
 
-def test_all_there_is_code_0(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_all_there_is_code_0(run: Any) -> None:
     ran = run("permissions", *ASKING, "--namespace", "data")
 
     assert ran.code == 0
@@ -136,7 +137,8 @@ def test_all_there_is_code_0(run: Any, cluster: Sandbox) -> None:
     assert "PASS    API server: says groups airflow-workers" in ran.out  # as whom it was asked
 
 
-def test_a_missing_rule_is_code_1_with_the_role_that_gives_it(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_missing_rule_is_code_1_with_the_role_that_gives_it(run: Any) -> None:
     ran = run("permissions", *ASKING, "--namespace", "data", "--xcom")
 
     assert ran.code == 1
@@ -160,7 +162,7 @@ def test_where_nobody_could_be_asked_is_code_3_with_the_reason(run: Any, cluster
 
     ran = run("permissions", *ASKING, "--namespace", "data")
 
-    assert ran.code == 1 if "FAIL" in ran.out else 3
+    assert ran.code == 3
     assert "describe-cluster-denied" in ran.out
     assert "?     create pods" in ran.out
 
@@ -179,7 +181,6 @@ def test_a_pod_is_tried_without_being_made(run: Any, cluster: Sandbox) -> None:
 
     assert ran.code == 0
     assert "PASS    admission: the pod would be taken (dryRun=All)" in ran.out
-    assert cluster.pods == () if hasattr(cluster, "pods") else True
 
 
 # --- giving
@@ -196,7 +197,8 @@ def test_a_manifest_of_all_can_be_applied_as_it_is(run: Any) -> None:
     assert binding["subjects"][0]["name"] == "airflow-workers"
 
 
-def test_a_manifest_of_what_is_missing_has_a_name_that_replaces_no_other(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_manifest_of_what_is_missing_has_a_name_that_replaces_no_other(run: Any) -> None:
     ran = run("permissions", *ASKING, "--namespace", "data", "--xcom", "--manifest", "--group", "airflow-workers")
 
     role, binding = yaml.safe_load_all(ran.out)
@@ -205,7 +207,8 @@ def test_a_manifest_of_what_is_missing_has_a_name_that_replaces_no_other(run: An
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
-def test_a_manifest_of_nothing_is_empty(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_manifest_of_nothing_is_empty(run: Any) -> None:
     ran = run("permissions", *ASKING, "--namespace", "data", "--manifest", "--group", "airflow-workers")
 
     assert (ran.code, ran.out) == (0, "")
@@ -272,7 +275,8 @@ def test_what_cannot_be_meant_is_code_2_in_one_line(run: Any, flags: tuple[str, 
 # --- check --namespace
 
 
-def test_check_asks_for_rights_after_the_identity(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_check_asks_for_rights_after_the_identity(run: Any) -> None:
     healthy = run("check", *ASKING[1:], "--namespace", "data")
     broken = run("check", *ASKING[1:], "--namespace", "data", "--xcom", "--output", "json")
 
@@ -283,7 +287,8 @@ def test_check_asks_for_rights_after_the_identity(run: Any, cluster: Sandbox) ->
     assert set(denied) == {"pods/exec"}
 
 
-def test_check_without_a_namespace_asks_for_no_rights(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_check_without_a_namespace_asks_for_no_rights(run: Any) -> None:
     document = run("check", *ASKING[1:], "--output", "json").document
 
     assert document["permissions"] is None
@@ -300,9 +305,7 @@ def test_a_check_of_the_owner_asks_for_no_rights(run: Any) -> None:
 # --- another cluster's kubeconfig
 
 
-def test_a_kubeconfig_is_asked_by_its_own_way_in(
-    run: Any, cluster: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kubeconfig_is_asked_by_its_own_way_in(run: Any, cluster: Sandbox) -> None:
     file = cluster.write_kubeconfig(cluster.cluster(), role_arn=ROLE)
 
     ran = run("permissions", "--check", "--kubeconfig", str(file), "--namespace", "data", "--xcom", "--output", "json")

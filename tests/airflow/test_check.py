@@ -133,7 +133,7 @@ def no_connection(sandbox: Sandbox) -> dict[str, Any]:
         (no_such_role, "[eks:assume-role-denied] Cluster analytics: hop 2 of 2: arn:aws:iam::222222222222:role/cross-account-role may not assume arn:aws:iam::222222222222:role/other (hop 2 of 2)", EksFailure),
         (not_mapped, "[eks:not-mapped] Cluster analytics: API server: ", EksFailure),
         (no_such_cluster, "[eks:cluster-not-found] Cluster other: cluster: there is no cluster other in eu-west-1", EksFailure),
-        (no_log, "[eks:forbidden] Cluster analytics: permissions: missing in namespace data: get pods/log", EksFailure),
+        (no_log, "[eks:forbidden] Cluster analytics: permissions: 1 of", EksFailure),
         (no_connection, "[eks:connection-missing] Cluster analytics: connection: Airflow connection 'not_there'", EksMistake),
     ],
 )  # fmt: skip

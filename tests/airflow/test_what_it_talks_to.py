@@ -32,7 +32,9 @@ SOMETIMES = {  # what needs more than these tests do: another connection, a fail
     "sync task": OTHER_CONNECTIONS | AFTER_A_FAILURE | {"kubernetes:patch pods", "kubernetes:list events"},
     "deferred task": OTHER_CONNECTIONS | AFTER_A_FAILURE | {
         "kubernetes:patch pods", "kubernetes:list events", "kubernetes:watch events", "kubernetes:get pods/exec"},
-    "check": OTHER_CONNECTIONS | {"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies"} | NOT_KNOWN,
+    "check": OTHER_CONNECTIONS | {"eks:ListAccessEntries", "eks:ListAssociatedAccessPolicies"} | NOT_KNOWN | {
+        "kubernetes:list rolebindings", "kubernetes:list clusterrolebindings", "kubernetes:list roles",
+        "kubernetes:create pods"},
     "token": set(),
     "hook": OTHER_CONNECTIONS,
 }  # fmt: skip

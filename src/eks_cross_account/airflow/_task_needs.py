@@ -15,7 +15,7 @@ from eks_cross_account.airflow._target import Target, target_of
 from eks_cross_account.errors import EksTokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _KINDS = {  # the class in the method resolution order that says what a task is; the first of each task counts
     "KubernetesPodExecOperator": "pod-exec",
@@ -62,14 +62,14 @@ class NoSuchTaskError(EksTokenError):
 class TaskNeeds:
     """``options``: of ``required_permissions``. ``target``: the cluster, None where it is not one of EKS.
 
-    ``pod``: as the task would create it, None where it makes none. Templates are not rendered.
+    ``make_pod``: the pod as the task would create it; templates are not rendered.
     """
 
     name: str
     options: Mapping[str, Any]
     namespace: str | None = None
     target: Target | None = None
-    pod: Mapping[str, Any] | None = None
+    make_pod: Callable[[], Mapping[str, Any]] | None = None
 
 
 def task_needs(file: str, dag_id: str, task_id: str) -> TaskNeeds:
@@ -103,14 +103,17 @@ def needs_of(task: Any) -> TaskNeeds:  # noqa: ANN401 - an operator
         {"operator": kind, **options, **({"resources": resources} if resources else {}), "provider_version": installed},
         getattr(task, "namespace", None),
         _target(task),
-        _pod(task) if kind == "pod" else None,
+        (lambda: _pod(task)) if kind == "pod" else None,
     )
 
 
 def _task(file: str, dag_id: str, task_id: str) -> Any:  # noqa: ANN401 - an operator
     if not Path(file).is_file():
         raise NoSuchTaskError(f"there is no file {printable(file)}")
-    bag = _dag_bag()(dag_folder=file, include_examples=False, safe_mode=False)
+    dag_bag = _dag_bag()
+    known = inspect.signature(dag_bag.__init__).parameters  # Airflow 3.3 has no examples to leave out
+    wanted = {"include_examples": False, "safe_mode": False}
+    bag = dag_bag(dag_folder=file, **{name: value for name, value in wanted.items() if name in known})
     dags: dict[str, Any] = bag.dags
     if dag_id not in dags:
         broken = "; ".join(str(text).strip().splitlines()[-1] for text in bag.import_errors.values())
@@ -140,14 +143,20 @@ def _target(task: Any) -> Target | None:  # noqa: ANN401 - an operator
     return Target(task.cluster_name, getattr(task, "region", None) or None, getattr(task, "aws_conn_id", None) or None)
 
 
-def _pod(task: Any) -> dict[str, Any] | None:  # noqa: ANN401 - an operator
-    """As the operator would send it, without the labels of a run."""
+def _pod(task: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an operator
+    """As the operator would send it, without the labels of a run. Raises NoSuchTaskError where it cannot be made."""
     from kubernetes.client import ApiClient  # noqa: PLC0415 - heavy, and here already where it is used
 
     build = task.build_pod_request_obj
     arguments = {"dry_run": True} if "dry_run" in inspect.signature(build).parameters else {}
     client: Any = ApiClient()
-    made: dict[str, Any] | None = client.sanitize_for_serialization(build(**arguments))
+    try:
+        made: dict[str, Any] = client.sanitize_for_serialization(build(**arguments))
+    except Exception as error:  # a template that cannot stay one, a file that is not here; older providers ask a hook
+        what = f"{type(error).__name__}: {error}"
+        raise NoSuchTaskError(
+            f"the pod of task {printable(task.task_id)} cannot be made here: {printable(what)}"
+        ) from error
     return made
 
 

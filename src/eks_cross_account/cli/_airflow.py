@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eks_cross_account.cli._main import UsageError, role_hops
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from eks_cross_account.airflow._target import Target
     from eks_cross_account.airflow._task_needs import TaskNeeds
@@ -35,6 +35,19 @@ def task_of(place: str) -> TaskNeeds:
             return task_needs(file, dag_id, task_id)
         except NoSuchTaskError as error:
             raise UsageError(f"--from-dag: {error}") from None
+
+
+def pod_of(task: TaskNeeds) -> Mapping[str, Any]:
+    """The pod that the task would create. UsageError."""
+    if task.make_pod is None:
+        raise UsageError(f"--dry-run-pod: task {task.name} makes no pod of its own")
+    with _airflow("--from-dag"):
+        from eks_cross_account.airflow._task_needs import NoSuchTaskError  # noqa: PLC0415 - as below
+
+        try:
+            return task.make_pod()
+        except NoSuchTaskError as error:
+            raise UsageError(f"--dry-run-pod: {error}") from None
 
 
 def report_of_target(target: Target, wanted: Wanted | None, timeout: float) -> Report:

@@ -68,7 +68,8 @@ def wanted_of(options: argparse.Namespace) -> tuple[Wanted, Target | None]:
 
         task = _airflow.task_of(options.from_dag)
         arguments = {**task.options, **{name: value for name, value in arguments.items() if value is not None}}
-        target, pod, title = task.target, task.pod if options.dry_run_pod else None, f"task {task.name}"
+        target, title = task.target, f"task {task.name}"
+        pod = _airflow.pod_of(task) if options.dry_run_pod else None
         namespace = namespace or task.namespace
     elif options.dry_run_pod:
         pod = _small_pod(xcom=options.xcom)
@@ -301,8 +302,8 @@ def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Ru
     if len(places) > 1:
         raise ValueError("the service accounts of one Airflow are in one namespace")
     if options.chart:
-        workers, triggerer = (accounts * 2)[:2]
-        return chart_values(workers=workers, triggerer=triggerer, cloud_identity=options.cloud_identity)
+        named = dict(zip(("workers", "triggerer"), accounts, strict=False))
+        return chart_values(**named, cloud_identity=options.cloud_identity)
     return service_account_manifest(
         rules,
         namespace=wanted.namespace,
