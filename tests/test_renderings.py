@@ -319,6 +319,19 @@ def written(**members: Any) -> bytes:
     return json.dumps({**document, **members}).encode()
 
 
+def test_a_suspicion_that_only_a_red_report_has_is_no_change_and_another_release_is() -> None:
+    environment = {"id": "environment", "state": "PASS", "title": "environment", "summary": "x"}
+    defect = {**environment, "id": "known-defect", "state": "WARN", "evidence": {}}
+    before, after = (
+        read_report(written(findings=[*found, {**environment, "evidence": {"installed": release}}]))
+        for found, release in (([], "kubernetes 36.0.1"), ([defect], "kubernetes 36.0.2"))
+    )
+
+    assert [(change.what, change.before, change.after) for change in changes(before, after)] == [
+        ("environment: installed", "kubernetes 36.0.1", "kubernetes 36.0.2")
+    ]
+
+
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe\x00", b" " * 2_000_000, b'{"a": ' * 100_000,

@@ -135,6 +135,7 @@ def test_a_red_check_says_what_has_changed_since_the_green_run_before_it(
     assert "changed since the last healthy run" not in said_of_green
     assert line.says("changed since the last healthy run of this task: verdict: healthy -> broken")
     assert line.says("API server: PASS api-server -> FAIL not-mapped")
+    assert not line.says("environment: PASS environment ->")
     if KNOWS_ACCESS_ENTRIES:
         assert line.says("mapping: PASS mapping -> FAIL access-entry-stale")
         created = re.findall(r"mapping: role created: (\S+) -> (\S+)", line.output)
