@@ -293,7 +293,8 @@ def _unreachable(error: BaseException, target_of: Callable[[], Target], access: 
 def _of_tls(error: BaseException) -> tuple[str, str]:
     """The finding, and why, by OpenSSL's verdict on the certificate where it gave one."""
     verdict = next((code for link in links(error) if (code := getattr(link, "verify_code", 0))), 0)
-    if verdict in NOT_THE_CHAIN:
+    names = {type(link).__name__ for link in links(error)}
+    if verdict in NOT_THE_CHAIN or "CertificateError" in names:  # urllib3 1 compares the names itself
         return "tls-failed", "its certificate is for another name, or its dates are wrong"
     if verdict:
         return "wrong-certificate-authority", "its certificate is not of the CA that EKS gave"
