@@ -98,7 +98,14 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 MAKERS = {"Finding", "Failure", "Explanation", "_known_by"}  # each takes the id first
 # The first arguments that no table says: a rule's id; and ids that another of these calls, or somebody's paste, made
 RULE = re.compile(r"f.token-\{(?:first|broken\[0\])\.rule\.replace\('_', '-'\)\}.")
-MADE_ELSEWHERE = {"row.id", "ours[1]", "failure.id", "found.id", "line.removeprefix('[eks:').partition('] ')"}
+MADE_ELSEWHERE = {
+    "row.id",
+    "ours[1]",
+    "failure.id",
+    "found.id",
+    "explained.id",
+    "line.removeprefix('[eks:').partition('] ')",
+}
 
 
 class Ids:

@@ -50,8 +50,8 @@ def said(text: str) -> list[tuple[str, str | None]]:
         ("sts getCallerIdentity was throttled: x", ("sts-throttled", "U23")),
         ("renderTemplates error: SessionName did not contain an instance id", ("not-mapped", "U21")),
         ("mapper DynamicFile Map error: ARN does not match User ID", ("not-mapped", "U17")),
-        ("invalid username 'system:x' for mapper DynamicFile: username must not begin with with the following prefixes: "
-         "[aws: iam:]", ("reserved-username", "U15")),
+        ("invalid username 'x:y' for mapper m: username must not begin with with the following prefixes: [x:]",
+         ("reserved-username", "U15")),
         ("error: You must be logged in to the server (Unauthorized)", ("unauthorized", None)),
         ("error: the server has asked for the client to provide credentials", ("unauthorized", None)),
         ("kubernetes.client.exceptions.ApiException: (401)\nReason: Unauthorized", ("unauthorized", None)),

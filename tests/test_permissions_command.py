@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from kubernetes.client import CoreV1Api
 from tokens import assert_no_canary
 
-from eks_cross_account import required_permissions
+from eks_cross_account import connect, required_permissions
 from eks_cross_account.cli import main
 from eks_cross_account.sandbox import Grant, Sandbox
 from eks_cross_account.sandbox._grants import pod_runner
@@ -181,6 +182,8 @@ def test_a_pod_is_tried_without_being_made(run: Any, cluster: Sandbox) -> None:
 
     assert ran.code == 0
     assert "PASS    admission: the pod would be taken (dryRun=All)" in ran.out
+    with connect(cluster_name="analytics", role_arn=ROLE) as client:
+        assert CoreV1Api(client).list_namespaced_pod("data").items == []
 
 
 # --- giving

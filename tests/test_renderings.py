@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,49 @@ def test_whatever_a_report_holds_its_page_has_the_same_elements(text: str) -> No
     plain = "plain\n{" if "\n{" in text else "plain"  # what looks like JSON is shown as such
     assert Elements(page).found == Elements(report(plain).to_html()).found
     assert all(line.isprintable() for line in page.split("\n"))
+
+
+def test_sections_of_one_id_are_told_apart_and_keep_their_anchors() -> None:
+    ids = ("assume-role", "cluster", "assume-role", "assume-role-2", "assume-role", "a\nb", "a b")
+    findings = tuple(Finding(name, "PASS", "aws", "hop", "x") for name in ids)
+
+    page = Report("analytics", "eu-west-1", findings).to_html()
+
+    assert re.findall(r'<section id="([^"]*)">', page) == [
+        "assume-role", "cluster", "assume-role-2", "assume-role-2-2", "assume-role-3", "a-b", "a-b-2",
+    ]  # fmt: skip
+
+
+def test_a_role_of_any_length_is_shown_whole_in_the_picture() -> None:
+    arn = f"arn:aws:iam::222222222222:role/{'x' * 500}/eks"
+
+    page = Report("analytics", "eu-west-1", (), chain=Chain(hops=((arn, True),))).to_html()
+
+    assert f'<span class="kind">role</span>{arn}</div>' in page
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG 2: of #rgb or #rrggbb."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(
+    "scheme", [r":root \{ color-scheme: light dark;([^}]*)\}", r"\(prefers-color-scheme: dark\) \{ :root \{([^}]*)\}"]
+)
+def test_every_colour_is_there_by_day_and_by_night_and_can_be_read(scheme: str) -> None:
+    page = report("x").to_html()
+    found = re.search(scheme, page)
+    assert found is not None
+    colours = dict(re.findall(r"(--[a-z]+): (#[0-9a-f]{3,6})", found[1]))
+
+    assert set(colours) == set(re.findall(r"var\((--[a-z]+)\)", page))
+    for ground in (colours["--paper"], colours["--box"]):
+        for name in set(colours) - {"--paper", "--box", "--line"}:
+            darker, lighter = sorted((luminance(ground), luminance(colours[name])))
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (name, ground)  # WCAG 2, AA
 
 
 @pytest.mark.usefixtures("broken")
@@ -273,6 +317,19 @@ def written(**members: Any) -> bytes:
     """A report that can be compared with, but for these members."""
     document = {"schema": "eks-token-check/1", "command": "check", "verdict": "healthy", "findings": [GREEN]}
     return json.dumps({**document, **members}).encode()
+
+
+def test_a_suspicion_that_only_a_red_report_has_is_no_change_and_another_release_is() -> None:
+    environment = {"id": "environment", "state": "PASS", "title": "environment", "summary": "x"}
+    defect = {**environment, "id": "known-defect", "state": "WARN", "evidence": {}}
+    before, after = (
+        read_report(written(findings=[*found, {**environment, "evidence": {"installed": release}}]))
+        for found, release in (([], "kubernetes 36.0.1"), ([defect], "kubernetes 36.0.2"))
+    )
+
+    assert [(change.what, change.before, change.after) for change in changes(before, after)] == [
+        ("environment: installed", "kubernetes 36.0.1", "kubernetes 36.0.2")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from stand import CONNECTION, Stand, admin
 
 FILE = Path(__file__).with_name("line_dag.py")
 CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
-CASES = ("sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill")
+KNOWS_ACCESS_ENTRIES = tuple(map(int, version("botocore").split(".")[:2])) >= (1, 34)
+CASES = ("sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill", "check")
 
 
 class Line(Stand):

@@ -31,7 +31,12 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager
 from tenacity import wait_fixed
 
 from eks_cross_account import provider
-from eks_cross_account.airflow import CrossAccountEksHook, CrossAccountEksPodOperator, CrossAccountEksPodTrigger
+from eks_cross_account.airflow import (
+    CrossAccountEksHook,
+    CrossAccountEksPodOperator,
+    CrossAccountEksPodTrigger,
+    EksTokenCheckOperator,
+)
 
 POD: dict[str, Any] = {
     "task_id": "t", "cluster_name": "analytics", "region": "eu-west-1", "namespace": "data", "pod_name": "report",
@@ -56,6 +61,8 @@ DAGS = {}
 for name, arguments in CASES.items():  # a connection of its own for each, so that none profits from another's session
     with DAG(name, start_date=datetime(2024, 1, 1, tzinfo=UTC), schedule=None, catchup=False) as DAGS[name]:
         CrossAccountEksPodOperator(aws_conn_id=f"c_{name}", **POD, **arguments)
+with DAG("check", start_date=datetime(2024, 1, 1, tzinfo=UTC), schedule=None, catchup=False) as DAGS["check"]:
+    EksTokenCheckOperator(task_id="t", cluster_name="analytics", region="eu-west-1", aws_conn_id="c_check")
 
 
 def counted(*given: Any, **named: Any) -> Any:

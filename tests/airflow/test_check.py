@@ -1,11 +1,14 @@
 """The check and the hook, without a DAG run: what they say of each broken link."""
 
-# ruff: noqa: ARG001, E501 - rows take what all rows take; the lines compared are whole sentences
+# ruff: noqa: ARG001, ARG002, E501 - rows take what all rows take; the lines compared are whole sentences
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socketserver
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +20,12 @@ from eks_cross_account.airflow import CrossAccountEksHook, EksTokenCheckOperator
 from eks_cross_account.airflow._failures import EksFailure, EksMistake
 from eks_cross_account.airflow._target import target_of
 from eks_cross_account.airflow.check import report_of
+from eks_cross_account.sandbox._ca import CertificateAuthority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+    from ssl import SSLContext
 
     from eks_cross_account.sandbox import Sandbox
 
@@ -206,6 +212,48 @@ def test_testing_the_hook_says_what_is_broken(sandbox: Sandbox, given: Any, mapp
 
     assert not well
     assert said.startswith(text)
+
+
+class Answering(socketserver.ThreadingTCPServer):
+    """Answers on loopback by TLS with this context, or by plain HTTP."""
+
+    def __init__(self, context: SSLContext | None) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self._context = context
+        self.endpoint = f"https://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with contextlib.suppress(OSError):
+            if self._context is not None:
+                self._context.wrap_socket(request, server_side=True)
+            else:
+                request.recv(65_536)
+                request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_trouble_of_tls_has_the_id_that_the_check_gives_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path, "another")
+    with Answering(authority.context("elsewhere.example")) as another_name, Answering(None) as plain:
+        rows = (
+            (
+                sandbox.cluster().endpoint,
+                "wrong-certificate-authority",
+                "its certificate is not of the CA that EKS gave",
+            ),
+            (another_name.endpoint, "tls-failed", "its certificate is for another name, or its dates are wrong"),
+            (plain.endpoint, "tls-failed", "what answers breaks off, or speaks no TLS"),
+        )
+
+        for endpoint, found, why in rows:
+            given = {"cluster_endpoint": endpoint, "cluster_ca": authority.base64_pem}
+            hook = CrossAccountEksHook("c", cluster_name="analytics", region="eu-west-1", **given)
+            line = f"[eks:{found}] TLS to cluster analytics at {endpoint} failed: {why}. Retrying may help."
+            assert hook.test_connection() == (False, line)
 
 
 def test_a_failed_call_leaves_no_token_in_the_variables_of_its_frames(sandbox: Sandbox) -> None:

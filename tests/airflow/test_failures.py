@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from airflow.exceptions import AirflowException
@@ -16,7 +17,8 @@ from eks_cross_account.airflow import _failures
 from eks_cross_account.airflow._connections import ConnectionMissingError
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, denial_of, failure_of, named_failures
 from eks_cross_account.airflow._target import Target
-from eks_cross_account.diagnosis import Denial
+from eks_cross_account.diagnosis import Denial, explain_forbidden
+from eks_cross_account.diagnosis.forbidden import Kind
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
@@ -49,6 +51,10 @@ def api_error(status: int, body: str = "") -> ApiException:
     error = ApiException(status=status, reason="Forbidden" if status == 403 else "Unauthorized")
     error.body = body
     return error
+
+
+def status(message: str) -> str:
+    return json.dumps({"kind": "Status", "message": message, "reason": "Forbidden", "code": 403})
 
 
 def behind(error: BaseException, *, cause: BaseException) -> BaseException:
@@ -87,7 +93,8 @@ AWS_DENIED = (
         (  # a denial that says nothing (pods/exec without create, on 1.35)
             api_error(403, '{"message":"pods \\"p1\\" is forbidden: "}'),
             (f"[eks:forbidden] {ROLE} may not what this task asked for on cluster analytics (403). Mend: owner of the "
-            "cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
+            'cluster, account 222222222222: "create pods/exec" in the Role beside "get": Kubernetes 1.35 and newer ask for '
+            "both. Retrying will not help."),
         ),
         (  # brought from the triggerer as text
             AirflowException(f"Traceback (most recent call last):\nkubernetes_asyncio.client.ApiException: (403)\n{STATUS}"),
@@ -134,6 +141,78 @@ AWS_DENIED = (
 )  # fmt: skip
 def test_the_first_line_stands_alone(error: BaseException, line: str) -> None:
     assert of(error).line == line
+
+
+def may_not(what: str, *, user: str = "u") -> str:
+    return f'x is forbidden: User "{user}" cannot {what}'
+
+
+LIST = 'list resource "pods" in API group ""'
+REFUSED = 'pods "p" is forbidden: '
+
+
+RIGHTS = (
+    (may_not(f'{LIST} in the namespace "data"'), "a Role and a RoleBinding"),
+    (may_not(f"{LIST} at the cluster scope"), "a ClusterRole and a ClusterRoleBinding, or ask in one namespace"),
+    (may_not(f'{LIST} in the namespace "data"', user=""), "a user name in the row of aws-auth, which has none or a number"),
+    (may_not(f'{LIST} in the namespace "data"', user="system:node:ip-10"), "a mapping that is not for nodes, then a Role and a RoleBinding"),
+    (may_not('impersonate resource "users" in API group "" at the cluster scope'), "a ClusterRole with the verb impersonate, and a ClusterRoleBinding"),
+    ('forbidden: User "u" cannot get path "/metrics"', "a ClusterRole with this path in nonResourceURLs, and a ClusterRoleBinding"),
+    ('roles "r" is forbidden: user "u" (groups=["g"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["pods"], Verbs:["get"]}', "every right that is to be granted, or the verbs escalate and bind"),
+    (REFUSED, '"create pods/exec" in the Role beside "get": Kubernetes 1.35 and newer ask for both'),
+    ("x is forbidden: what nobody has heard of", "the answer does not say what is missing; often a Role and a RoleBinding"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "mend"),
+    RIGHTS,
+    ids=["namespace", "cluster", "no user name", "node", "impersonation", "path", "escalation", "exec", "unclear"],
+)
+def test_a_missing_right_is_asked_for_in_the_kind_of_role_that_can_give_it(message: str, mend: str) -> None:
+    failure = of(api_error(403, status(message)))
+
+    assert failure.id == "forbidden"
+    assert failure.line.endswith(
+        f"(403). Mend: owner of the cluster, account 222222222222: {mend}. Retrying will not help."
+    )
+
+
+ADMISSION = (
+    (f"{REFUSED}exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1", "quota", "the namespace's ResourceQuota is used up"),
+    (f'{REFUSED}violates PodSecurity "restricted:latest": runAsNonRoot != true', "pod-security", "change its securityContext"),
+    (f"{REFUSED}[maximum cpu usage per Container is 1, but limit is 2]", "limit-range", "the namespace's LimitRange"),
+    (f'{REFUSED}error looking up service account data/x: serviceaccount "x" not found', "service-account", "make it, or name another"),
+    (f"{REFUSED}no PriorityClass with name high was found", "priority-class", "the pod's PriorityClass does not exist"),
+    (f"{REFUSED}unable to create new content in namespace data because it is being terminated", "namespace-terminating", "the namespace is being deleted"),
+    (f"{REFUSED}cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>", "owner-reference", "leave blockOwnerDeletion out"),
+    (f"{REFUSED}not yet ready to handle request", "not-ready", "try again"),
+    ('admission webhook "w.example" denied the request: no latest tag', "webhook", "ask whoever runs it"),
+    (f"{REFUSED}ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", "policy", "ask the cluster's owner"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "kind", "mend"), ADMISSION, ids=[kind for _, kind, _ in ADMISSION])
+def test_what_admission_refuses_is_told_by_its_own_reason_and_asks_for_no_role(
+    message: str, kind: str, mend: str
+) -> None:
+    failure = of(api_error(403, status(message)))
+
+    assert failure.line.startswith(f"[eks:admission-denied] Cluster analytics (403): admission refused it ({kind})")
+    assert mend in failure.line
+    assert "a RoleBinding" not in failure.line
+    assert failure.retry == (kind == "not-ready")
+
+
+def test_every_kind_of_denial_has_a_row_here_or_is_awss() -> None:
+    told = {
+        denial.kind
+        for row in (RIGHTS, ADMISSION)
+        for message, *_ in row
+        for denial in explain_forbidden(status(message))
+    }
+
+    assert told | {"aws"} == set(get_args(Kind))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
-from line import CANNOT_DEFER
+from line import CANNOT_DEFER, KNOWS_ACCESS_ENTRIES
 from stand import ROLE, refuse_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from line import Line
 
     from eks_cross_account.sandbox import KubernetesRequest
@@ -100,3 +103,41 @@ def test_a_long_log_arrives_whole_and_in_order(line: Line) -> None:
 
     assert ran["state"] == "success", line.output
     assert line.logged == [f"line {number} of 2000" for number in range(1, 2001)]
+
+
+@pytest.fixture
+def made_anew(line: Line) -> Iterator[Callable[[], None]]:
+    """Makes the role anew, as Terraform does that replaces it: its access entry is the one before's."""
+    sandbox, cluster = line.sandbox, line.sandbox.cluster()
+    first, groups = sandbox._world.roles[ROLE], cluster.entries[ROLE].groups
+    allow = first.allow
+    first.allow = (*allow, "eks:DescribeAccessEntry", "iam:GetRole")
+
+    def make(allow: tuple[str, ...] = first.allow) -> None:
+        sandbox.delete_role(ROLE)
+        sandbox.add_role(ROLE, trust=first.trust, allow=allow)
+
+    yield make
+    make(allow)
+    sandbox.add_access_entry(cluster, ROLE, groups=groups)
+
+
+def test_a_red_check_says_what_has_changed_since_the_green_run_before_it(
+    line: Line, made_anew: Callable[[], None]
+) -> None:
+    green = line.run_case("check")
+    said_of_green = line.output
+    made_anew()
+
+    red = line.run_case("check")
+
+    assert (green["state"], red["state"]) == ("success", "failed"), line.output
+    assert "changed since the last healthy run" not in said_of_green
+    assert line.says("changed since the last healthy run of this task: verdict: healthy -> broken")
+    assert line.says("API server: PASS api-server -> FAIL not-mapped")
+    assert not line.says("environment: PASS environment ->")
+    if KNOWS_ACCESS_ENTRIES:
+        assert line.says("mapping: PASS mapping -> FAIL access-entry-stale")
+        created = re.findall(r"mapping: role created: (\S+) -> (\S+)", line.output)
+        assert created
+        assert all(before < after for before, after in created)

@@ -162,14 +162,14 @@ def http_status(error: BaseException) -> int | None:
 
 
 def denial_of(text: str) -> Denial | None:
-    """What a 403's text says that was denied: the deepest cause that a right would have prevented."""
+    """What a 403's text says that was denied: the deepest cause that it names."""
     from eks_cross_account.diagnosis import explain_forbidden  # noqa: PLC0415 - only where there is a 403 to read
 
-    return next((denial for denial in reversed(explain_forbidden(text)) if denial.verb and denial.resource), None)
+    return next((denial for denial in reversed(explain_forbidden(text)) if denial.kind != "other"), None)
 
 
 def _asked(denial: Denial | None) -> str:
-    if denial is None:
+    if denial is None or denial.verb is None:
         return "what this task asked for"
     what = f'"{denial.verb} {"/".join(filter(None, (denial.resource, denial.subresource)))}"'
     return f"{what} in namespace {denial.namespace}" if denial.namespace else what
@@ -237,12 +237,38 @@ def _cluster(error: ClusterError, access: Access | None) -> Failure:
 
 
 def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None) -> Failure:
+    from eks_cross_account.diagnosis._explain import explain_denial  # noqa: PLC0415 - as in denial_of
+
     denial = denial_of(text)
+    explained = explain_denial(denial) if denial is not None else None
+    if explained is not None and explained.id != "forbidden":  # no right would help
+        line = f"Cluster {target_of().cluster_name} (403): {explained.summary}. Mend: {explained.remedy.text}"
+        return Failure(explained.id, line, retry=explained.retry)
     who = (denial and denial.user) or _last_role(access)
     owner = account_of(_last_role(access))
-    mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: a Role and a RoleBinding"
+    mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: {_right(denial)}"
     line = f"{who} may not {_asked(denial)} on cluster {target_of().cluster_name} (403).{mends}"
     return Failure("forbidden", line, retry=False, denial=denial)
+
+
+_RIGHTS = {
+    "node": "a mapping that is not for nodes, then a Role and a RoleBinding",
+    "impersonation": "a ClusterRole with the verb impersonate, and a ClusterRoleBinding",
+    "non-resource": "a ClusterRole with this path in nonResourceURLs, and a ClusterRoleBinding",
+    "exec-create": '"create pods/exec" in the Role beside "get": Kubernetes 1.35 and newer ask for both',
+    "escalation": "every right that is to be granted, or the verbs escalate and bind",
+}
+
+
+def _right(denial: Denial | None) -> str:
+    """What would allow it."""
+    if denial is None:
+        return "the answer does not say what is missing; often a Role and a RoleBinding"
+    if denial.user == "":
+        return "a user name in the row of aws-auth, which has none or a number"
+    if denial.kind == "rbac" and denial.scope == "cluster":
+        return "a ClusterRole and a ClusterRoleBinding, or ask in one namespace"
+    return _RIGHTS.get(denial.kind, "a Role and a RoleBinding")
 
 
 def _unauthorized(target_of: Callable[[], Target], access: Access | None) -> Failure:
@@ -267,7 +293,8 @@ def _unreachable(error: BaseException, target_of: Callable[[], Target], access: 
 def _of_tls(error: BaseException) -> tuple[str, str]:
     """The finding, and why, by OpenSSL's verdict on the certificate where it gave one."""
     verdict = next((code for link in links(error) if (code := getattr(link, "verify_code", 0))), 0)
-    if verdict in NOT_THE_CHAIN:
+    names = {type(link).__name__ for link in links(error)}
+    if verdict in NOT_THE_CHAIN or "CertificateError" in names:  # urllib3 1 compares the names itself
         return "tls-failed", "its certificate is for another name, or its dates are wrong"
     if verdict:
         return "wrong-certificate-authority", "its certificate is not of the CA that EKS gave"
@@ -411,8 +438,9 @@ def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[F
     groups = ", ".join(map(str, user.get("groups") or [])) or "none"
     seen = f"sees user {user.get('username')!r}, groups {groups}"
     yield Finding("api-server", "PASS", "api-server", "API server", seen)
-    if failure.denial is not None and failure.denial.kind != "non-resource":
-        yield from _access_finding(failure.denial, access, end)
+    denial = failure.denial
+    if denial is not None and denial.verb and denial.resource and denial.kind != "non-resource":
+        yield from _access_finding(denial, access, end)
 
 
 def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Finding]:

@@ -123,8 +123,7 @@ _NOT_RBAC = "this is no matter of roles or bindings"
 
 
 def _denials(text: str) -> Iterator[Explanation]:
-    for denial in explain_forbidden(text):
-        yield _aws_denial(denial) if denial.kind == "aws" else _denial(denial)
+    yield from map(explain_denial, explain_forbidden(text))
 
 
 _BY_KIND = {  # the finding, what it is, and what to do
@@ -137,7 +136,10 @@ _BY_KIND = {  # the finding, what it is, and what to do
 }  # fmt: skip
 
 
-def _denial(denial: Denial) -> Explanation:
+def explain_denial(denial: Denial) -> Explanation:
+    """What it is, and what to do."""
+    if denial.kind == "aws":
+        return _aws_denial(denial)
     found, cause, summary, text = _about(denial)
     return Explanation(found, summary, Remedy(text), cause, denial.user or "", denial, retry=denial.kind == "not-ready")
 
@@ -315,8 +317,9 @@ _GENERAL_TABLE = (
               r"|failed to refresh cached credentials, no EC2 IMDS role found",
               "AWS credentials were not found by the process that needed them",
               "give that very process credentials: a role, or all three AWS_* variables"),
-    _known_by("credentials-expired", "U11", r"\(ExpiredToken(?:Exception)?\) when calling|security token included in the "
-              r"request is expired", "AWS: the session has ended", "assume the role again"),
+    _known_by("credentials-expired", "U11", r"\(ExpiredToken(?:Exception)?\) when calling"
+              r"|security token included in the request is expired", "AWS: the session has ended",
+              "assume the role again"),
     _known_by("credentials-invalid", "U11", r"\((?:InvalidClientTokenId|UnrecognizedClientException)\) when calling"
               r"|The security token included in the request is invalid",
               "AWS does not know this key, or its session token is missing or another's",
@@ -344,7 +347,8 @@ _GENERAL_TABLE = (
               r"|python3(?:\.\d{1,2})?: (?:command )?not found",
               "the client's exec plugin failed, and the request went out without a token: that is the 401 that follows",
               _MEND_PLUGIN),
-    _known_by("tls-failed", "N3", r"x509: (?:certificate (?:is (?:not )?valid for|has expired)|cannot validate certificate)"
+    _known_by("tls-failed", "N3", r"x509: (?:cannot validate certificate|certificate is (?:not )?valid for)"
+              r"|x509: certificate has expired"
               rf"|certificate verify failed: {_NOT_THE_CHAIN}",
               "TLS: the certificate is for another name, or its dates do not include now",
               "use the endpoint's own name; set the clock (NTP); is a proxy between that breaks TLS?"),

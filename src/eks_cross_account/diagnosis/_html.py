@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from eks_cross_account._printable import printable_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from eks_cross_account.diagnosis.report import Chain, Finding, Report
 
-_WIDTH, _BOX, _GAP = 720, 52, 34  # of the picture, in its own units
-_LONGEST = 84  # characters of a line in a box
+_WIDTH, _HEIGHT = 96, 34  # of one arrow or two: not scaled, so that a telephone shows what a screen does
 _LEGEND = (
     '<p class="legend"><span class="d">&#9632;</span> asked eks:DescribeCluster '
-    '<span class="t">&#9632;</span> signed the token</p>'
+    '<span class="t">&#9632;</span> signed the token; dashed: refused, or not tried</p>'
 )
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --soft: #57606a; --line: #d0d7de; --box: #f6f8fa;
@@ -31,8 +32,11 @@ body { margin: 0 auto; max-width: 46rem; padding: 1.5rem 1rem 3rem; background: 
 h1 { font-size: 1.4rem; margin: 0; } .soft { color: var(--soft); margin: .2rem 0 1rem; }
 .verdict { font-weight: 600; padding: .5rem .8rem; border-left: .3rem solid; margin: 1rem 0; background: var(--box); }
 .broken { border-color: var(--bad); } .healthy { border-color: var(--good); } .unknown { border-color: var(--open); }
-svg { width: 100%; height: auto; display: block; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
-svg .small { font-size: 11.5px; fill: var(--soft); }
+.box { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: .4rem .9rem;
+  font-size: .85rem; overflow-wrap: anywhere; }
+.box.bad { border: 2px solid var(--bad); } .kind { display: block; font-size: .75rem; color: var(--soft); }
+.way { display: flex; justify-content: center; align-items: center; font-size: .75rem; color: var(--soft); }
+svg { flex: none; }
 section { border-top: 1px solid var(--line); padding: .8rem 0; }
 h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; } p { margin: .3rem 0; overflow-wrap: anywhere; }
 .state { display: inline-block; min-width: 4.6em; font-size: .78rem; font-weight: 700; }
@@ -40,9 +44,10 @@ h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; } p { margin: .3rem 0;
 .SKIP { color: var(--soft); }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .8rem; margin: .4rem 0; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow-x: auto;
-  font-size: .82rem; line-height: 1.45; margin: .5rem 0; }
-.legend { font-size: .85rem; } .d { color: var(--describe); } .t { color: var(--token); }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; } }
+pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; margin: .5rem 0;
+  font-size: .82rem; line-height: 1.45; white-space: pre-wrap; overflow-wrap: anywhere; }
+.legend { font-size: .85rem; margin: .5rem 0 1rem; } .d { color: var(--describe); } .t { color: var(--token); }
 details summary { cursor: pointer; color: var(--soft); font-size: .85rem; }
 """
 
@@ -57,7 +62,7 @@ def page(report: Report) -> str:
         f'<p class="verdict {report.verdict}">{_text(verdict)}</p>',
         _picture(report),
         _LEGEND,
-        *map(_section, report.findings),
+        *map(_section, report.findings, _anchors(report.findings)),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
@@ -80,7 +85,20 @@ def _literal(value: str) -> str:
 # --- findings
 
 
-def _section(finding: Finding) -> str:
+def _anchors(findings: Iterable[Finding]) -> Iterator[str]:
+    """The findings' ids; with a number where one has had it, as each of several hops has."""
+    taken: set[str] = set()
+    for finding in findings:
+        anchor = plain = _text(finding.id).replace(" ", "-")
+        number = 1
+        while anchor in taken:
+            number += 1
+            anchor = f"{plain}-{number}"
+        taken.add(anchor)
+        yield anchor
+
+
+def _section(finding: Finding, anchor: str) -> str:
     parts = [
         f'<h2><span class="state {finding.state}">{finding.state}</span> {_text(finding.title)}</h2>',
         f"<p>{_text(finding.summary)}</p>",
@@ -101,7 +119,7 @@ def _section(finding: Finding) -> str:
     if finding.state == "FAIL":
         parts.append(f"<p>Retrying {'may' if finding.retry else 'will not'} help.</p>")
     inner = "\n".join(parts)
-    return f'<section id="{_text(finding.id)}">\n{inner}\n</section>'
+    return f'<section id="{anchor}">\n{inner}\n</section>'
 
 
 # --- the picture
@@ -123,35 +141,28 @@ def _picture(report: Report) -> str:
     reached = not any(box.is_broken for box in boxes)
     named = (report.cluster or {}).get("arn")
     boxes.append(_Box("cluster", str(named or report.cluster_name), is_broken=reached and report.verdict == "broken"))
-    parts, top = [], 1
-    for number, box in enumerate(boxes):
-        if number:
-            last = number == len(boxes) - 1
-            parts.append(_double(chain, top, box) if last else _arrow(_WIDTH / 2, top, "--soft", box.is_broken))
-            top += _GAP
-        parts.append(_drawn(box, top))
-        top += _BOX
-    inner = "".join(parts)
-    return f'<svg viewBox="0 0 {_WIDTH} {top + 2}" role="img" aria-label="the chain of roles">{inner}</svg>'
+    parts = [_drawn(boxes[0])]
+    for box in boxes[1:-1]:
+        parts += [_way(_arrow(_WIDTH / 2, "--soft", box.is_broken)), _drawn(box)]
+    parts += [_double(chain, boxes[-1]), _drawn(boxes[-1])]
+    return "\n".join(parts)
 
 
-def _drawn(box: _Box, top: float) -> str:
-    edge = "--bad" if box.is_broken else "--line"
-    label = box.label if len(box.label) <= _LONGEST else f"{box.label[: _LONGEST - 3]}..."
-    return (
-        f'<rect x="1" y="{top}" width="{_WIDTH - 2}" height="{_BOX}" rx="8" style="fill:var(--box);'
-        f'stroke:var({edge});stroke-width:{2 if box.is_broken else 1}"/>'
-        f'<text class="small" x="16" y="{top + 20}">{_text(box.kind)}</text>'
-        f'<text x="16" y="{top + 39}">{_text(label)}</text>'
-    )
+def _drawn(box: _Box) -> str:
+    bad = " bad" if box.is_broken else ""
+    return f'<div class="box{bad}"><span class="kind">{_text(box.kind)}</span>{_text(box.label)}</div>'
 
 
-def _double(chain: Chain, top: float, box: _Box) -> str:
+def _way(arrows: str, note: str = "") -> str:
+    size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    return f'<div class="way"><svg {size} aria-hidden="true">{arrows}</svg>{note}</div>'
+
+
+def _double(chain: Chain, box: _Box) -> str:
     """The two ways to the cluster: who described it, and whose token it gets."""
-    same = _is_same(chain)
-    note = "" if same else f'<text class="small" x="{_WIDTH / 2 + 60}" y="{top + 21}">another identity signed</text>'
-    described = _arrow(_WIDTH / 2 - 40, top, "--describe", chain.described_as is None)
-    return described + _arrow(_WIDTH / 2 + 40, top, "--token", box.is_broken or chain.token_of is None) + note
+    described = _arrow(_WIDTH / 2 - 30, "--describe", chain.described_as is None)
+    signed = _arrow(_WIDTH / 2 + 30, "--token", box.is_broken or chain.token_of is None)
+    return _way(described + signed, "" if _is_same(chain) else "another identity signed")
 
 
 def _is_same(chain: Chain) -> bool:
@@ -161,11 +172,10 @@ def _is_same(chain: Chain) -> bool:
     return chain.described_as.rsplit("/", 1)[-1] in chain.token_of.split("/") or chain.described_as == chain.token_of
 
 
-def _arrow(x: float, top: float, colour: str, is_broken: bool) -> str:  # noqa: FBT001 - how it is drawn
-    end = top + _GAP
+def _arrow(x: float, colour: str, is_broken: bool) -> str:  # noqa: FBT001 - how it is drawn
     drawn = f"var({'--bad' if is_broken and colour == '--soft' else colour})"
     dashes = "stroke-dasharray:4 4;" if is_broken else ""
     return (
-        f'<line x1="{x}" y1="{top + 3}" x2="{x}" y2="{end - 8}" style="stroke:{drawn};stroke-width:3;{dashes}"/>'
-        f'<path d="M{x - 6} {end - 10} L{x + 6} {end - 10} L{x} {end - 2} Z" style="fill:{drawn}"/>'
+        f'<line x1="{x}" y1="3" x2="{x}" y2="{_HEIGHT - 8}" style="stroke:{drawn};stroke-width:3;{dashes}"/>'
+        f'<path d="M{x - 6} {_HEIGHT - 10} L{x + 6} {_HEIGHT - 10} L{x} {_HEIGHT - 2} Z" style="fill:{drawn}"/>'
     )
