@@ -177,7 +177,8 @@ def test_a_broken_chain_is_told_instead_of_rights(run: Any, cluster: Sandbox) ->
     assert "assume-role-denied" in ran.out
 
 
-def test_a_pod_is_tried_without_being_made(run: Any, cluster: Sandbox) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_pod_is_tried_without_being_made(run: Any) -> None:
     ran = run("permissions", *ASKING, "--namespace", "data", "--dry-run-pod")
 
     assert ran.code == 0
