@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
+import yaml
 from build import KUBERNETES, binary
 from clusters import ADMIN, Target, until
 from kubelet import Kubelet
 from pki import Authority
 
+from eks_cross_account import required_permissions, role_manifest
 from eks_cross_account.mapping import EKS_RESERVED_PREFIXES
 from eks_cross_account.sandbox import Sandbox, _server
 
@@ -246,13 +248,8 @@ class RealCluster(Target):
             self.admin("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}, accept=(201, 409))
             account = {"metadata": {"name": "default"}}
             self.admin("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account, accept=(201, 409))
-        rules = [
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "patch", "delete"]},
-            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]},
-            {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
-        ]
-        self.grant("airflow-workers", rules, namespace="data")
+        needed = {*required_permissions(xcom=True), *required_permissions(xcom=True, deferrable=True)}
+        self.apply(role_manifest(needed, namespace="data", group="airflow-workers"))  # so that operators run by it
         admins = {
             "metadata": {"name": _ADMINS},
             "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
@@ -293,6 +290,12 @@ class RealCluster(Target):
             "metadata": {"name": group}, "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": group},
             "subjects": [{"kind": "Group", "name": group, "apiGroup": _RBAC}],
         })  # fmt: skip
+
+    def apply(self, manifest: str) -> None:
+        """Roles and their bindings."""
+        for document in yaml.safe_load_all(manifest):
+            base = f"/apis/{_RBAC}/v1/namespaces/{document['metadata']['namespace']}"
+            self.admin("POST", f"{base}/{document['kind'].lower()}s", document)
 
     def set_aws_auth(self, data: Mapping[str, str]) -> None:
         before = self.log().count("Received aws-auth watch event")
