@@ -9,6 +9,7 @@ import json
 import logging
 import socketserver
 import threading
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,14 @@ from eks_cross_account.airflow import CrossAccountEksHook, EksTokenCheckOperator
 from eks_cross_account.airflow._failures import EksFailure, EksMistake
 from eks_cross_account.airflow._target import target_of
 from eks_cross_account.airflow.check import report_of
+from eks_cross_account.sandbox import Sandbox
 from eks_cross_account.sandbox._ca import CertificateAuthority
+from eks_cross_account.sandbox._grants import pod_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from ssl import SSLContext
-
-    from eks_cross_account.sandbox import Sandbox
 
 
 class Pushed:
@@ -153,6 +154,29 @@ def test_the_task_fails_with_the_first_broken_link(
 
     assert str(failed.value).startswith(line)
     assert pushed.values["report"]["verdict"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("permissions", "missing"),
+    [
+        (None, set()),
+        ({"xcom": True}, {"pods/exec"}),
+        ({"xcom": "True", "deferrable": "False"}, {"pods/exec"}),  # as a template renders a param
+        ({"xcom": "False"}, set()),
+        ({"operator": "job"}, {"jobs"}),
+    ],
+)
+@pytest.mark.skipif(version("apache-airflow-providers-cncf-kubernetes").startswith("7."), reason="it has no job")
+def test_the_rights_asked_for_are_those_of_the_options(connection: Any, permissions: Any, missing: set[str]) -> None:
+    connection("c", extra={"role_arn": ROLE})
+    grants = [grant for grant in pod_runner("airflow-workers", "data") if "pods/exec" not in grant.resources]
+    with Sandbox(grants=grants) as started, pytest.MonkeyPatch.context() as patch:
+        for name, value in started.environ.items():
+            patch.setenv(name, value)
+        report = check(namespace="data", permissions=permissions).report()
+
+    asked = (report.permissions or {})["rules"]
+    assert {rule["resource"] for rule in asked if rule["allowed"] is False} == missing
 
 
 def test_the_owners_report_is_joined_with_the_tasks(sandbox: Sandbox) -> None:

@@ -360,7 +360,7 @@ def test_a_higher_format_is_refused_in_words() -> None:
 def test_the_check_dag_has_its_params() -> None:
     dag = check_dag(tags=["mine"])
 
-    assert set(dag.params) == {"connection", "cluster", "region", "role", "namespace"}
+    assert set(dag.params) == {"connection", "cluster", "region", "role", "namespace", "deferrable", "xcom"}
     assert isinstance(dag.get_task("check"), EksTokenCheckOperator)
 
 

@@ -249,7 +249,8 @@ class RealCluster(Target):
             account = {"metadata": {"name": "default"}}
             self.admin("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account, accept=(201, 409))
         needed = {*required_permissions(xcom=True), *required_permissions(xcom=True, deferrable=True)}
-        self.apply(role_manifest(needed, namespace="data", group="airflow-workers"))  # so that operators run by it
+        manifest = role_manifest(needed, namespace="data", group="airflow-workers", name="operators")
+        self.apply(manifest)  # so that operators run by what we hand out
         admins = {
             "metadata": {"name": _ADMINS},
             "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "cluster-admin"},

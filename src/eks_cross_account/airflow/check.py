@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _GREEN = "healthy_report"
+_SAID: dict[str, bool] = {"True": True, "False": False}  # what a template makes of a param
 
 
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
@@ -54,6 +55,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         "region",
         "aws_conn_id",
         "namespace",
+        "permissions",
         "role_arn",
         "role_hops",
         "external_id",
@@ -114,7 +116,11 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         if not self.namespace:
             return None
         installed = version("apache-airflow-providers-cncf-kubernetes")
-        rules = required_permissions(**{"provider_version": installed, **(self.permissions or {})})
+        options: dict[str, Any] = {
+            name: _SAID.get(value, value) if isinstance(value, str) else value
+            for name, value in (self.permissions or {}).items()
+        }
+        rules = required_permissions(**{"provider_version": installed, **options})
         return Wanted(rules, self.namespace)
 
 

@@ -19,7 +19,7 @@ _OPTIONAL = ["null", "string"]
 
 
 def check_dag(dag_id: str = "eks_token_check", **options: Any) -> Any:  # noqa: ANN401 - Airflow's DAG
-    """A DAG with one task and the params connection, cluster, region, role and namespace.
+    """A DAG with one task and the params connection, cluster, region, role, namespace, deferrable and xcom.
 
     ``options``: of the DAG (tags, owner_links, ...); ``params`` of yours are added to these.
     """
@@ -29,6 +29,8 @@ def check_dag(dag_id: str = "eks_token_check", **options: Any) -> Any:  # noqa: 
         "region": Param(None, type=_OPTIONAL, description="Its region; empty: the connection's or the environment's"),
         "role": Param(None, type=_OPTIONAL, description="ARN of a role to assume after the connection's; or empty"),
         "namespace": Param(None, type=_OPTIONAL, description="Ask for a pod operator's rights there; or empty"),
+        "deferrable": Param(default=False, type="boolean", description="The rights of a deferred task"),
+        "xcom": Param(default=False, type="boolean", description="The rights of do_xcom_push too"),
         **options.pop("params", {}),
     }
     settings = {
@@ -47,6 +49,7 @@ def check_dag(dag_id: str = "eks_token_check", **options: Any) -> Any:  # noqa: 
             region="{{ params.region or '' }}",
             role_arn="{{ params.role or '' }}",
             namespace="{{ params.namespace or '' }}",
+            permissions={"deferrable": "{{ params.deferrable }}", "xcom": "{{ params.xcom }}"},
             retries=0,
         )
     return dag
