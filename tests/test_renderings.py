@@ -100,6 +100,16 @@ def test_a_role_of_any_length_is_shown_whole_in_the_picture() -> None:
     assert f'<span class="kind">role</span>{arn}</div>' in page
 
 
+@pytest.mark.parametrize(("confirmed", "dashed"), [(True, 0), (False, 1)])
+def test_a_token_that_was_taken_is_a_whole_arrow_even_where_rights_are_missing(confirmed: bool, dashed: int) -> None:
+    chain = Chain(caller="a", described_as="a", token_of="a")
+    denied = (Finding("forbidden", "FAIL", "api-server", "permissions", "x"),)
+
+    page = Report("analytics", "eu-west-1", denied, chain=chain, confirmed=confirmed).to_html()
+
+    assert page.count("stroke-dasharray") == dashed
+
+
 def luminance(colour: str) -> float:
     """Of WCAG 2: of #rgb or #rrggbb."""
     digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])

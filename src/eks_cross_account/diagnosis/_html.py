@@ -42,8 +42,8 @@ h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; } p { margin: .3rem 0;
 .state { display: inline-block; min-width: 4.6em; font-size: .78rem; font-weight: 700; }
 .FAIL { color: var(--bad); } .PASS { color: var(--good); } .WARN, .UNKNOWN { color: var(--open); }
 .SKIP { color: var(--soft); }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .8rem; margin: .4rem 0; font-size: .9rem; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: fit-content(12rem) 1fr; gap: .1rem .8rem; margin: .4rem 0; font-size: .9rem; }
+dt { color: var(--soft); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; } }
 pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; margin: .5rem 0;
   font-size: .82rem; line-height: 1.45; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -144,7 +144,7 @@ def _picture(report: Report) -> str:
     parts = [_drawn(boxes[0])]
     for box in boxes[1:-1]:
         parts += [_way(_arrow(_WIDTH / 2, "--soft", box.is_broken)), _drawn(box)]
-    parts += [_double(chain, boxes[-1]), _drawn(boxes[-1])]
+    parts += [_double(chain, is_in=report.confirmed or not boxes[-1].is_broken), _drawn(boxes[-1])]
     return "\n".join(parts)
 
 
@@ -158,10 +158,10 @@ def _way(arrows: str, note: str = "") -> str:
     return f'<div class="way"><svg {size} aria-hidden="true">{arrows}</svg>{note}</div>'
 
 
-def _double(chain: Chain, box: _Box) -> str:
+def _double(chain: Chain, *, is_in: bool) -> str:
     """The two ways to the cluster: who described it, and whose token it gets."""
     described = _arrow(_WIDTH / 2 - 30, "--describe", chain.described_as is None)
-    signed = _arrow(_WIDTH / 2 + 30, "--token", box.is_broken or chain.token_of is None)
+    signed = _arrow(_WIDTH / 2 + 30, "--token", not is_in or chain.token_of is None)
     return _way(described + signed, "" if _is_same(chain) else "another identity signed")
 
 
