@@ -101,7 +101,7 @@ def test_a_role_of_any_length_is_shown_whole_in_the_picture() -> None:
 
 
 @pytest.mark.parametrize(("confirmed", "dashed"), [(True, 0), (False, 1)])
-def test_a_token_that_was_taken_is_a_whole_arrow_even_where_rights_are_missing(confirmed: bool, dashed: int) -> None:
+def test_a_token_that_was_taken_is_a_whole_arrow_even_where_rights_are_missing(confirmed: Any, dashed: int) -> None:
     chain = Chain(caller="a", described_as="a", token_of="a")
     denied = (Finding("forbidden", "FAIL", "api-server", "permissions", "x"),)
 

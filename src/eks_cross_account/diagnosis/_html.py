@@ -42,7 +42,8 @@ h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; } p { margin: .3rem 0;
 .state { display: inline-block; min-width: 4.6em; font-size: .78rem; font-weight: 700; }
 .FAIL { color: var(--bad); } .PASS { color: var(--good); } .WARN, .UNKNOWN { color: var(--open); }
 .SKIP { color: var(--soft); }
-dl { display: grid; grid-template-columns: fit-content(12rem) 1fr; gap: .1rem .8rem; margin: .4rem 0; font-size: .9rem; }
+dl { display: grid; grid-template-columns: fit-content(12rem) 1fr; gap: .1rem .8rem; margin: .4rem 0;
+  font-size: .9rem; }
 dt { color: var(--soft); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; } }
 pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; margin: .5rem 0;
