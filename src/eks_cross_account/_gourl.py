@@ -91,12 +91,16 @@ def unescape(raw: str) -> str:
 
 def text(raw: str) -> str:
     """What a Go string of these bytes is as text: UTF-8, each byte that is not becomes U+FFFD of its own."""
+    if raw.isascii():
+        return raw
     decoded = raw.encode("latin-1").decode("utf-8", "surrogateescape")
     return re.sub("[\udc80-\udcff]", "\ufffd", decoded)
 
 
 def lower(value: str) -> str:
     """``strings.ToLower``: one rune in, one rune out (Python makes U+0130 two characters, Go makes it ``i``)."""
+    if value.isascii():
+        return value.lower()
     return "".join("i" if char == "\u0130" else char.lower() for char in value)
 
 

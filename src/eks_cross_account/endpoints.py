@@ -51,6 +51,7 @@ def partition_of(region: str) -> str:
     return fitting.name
 
 
+@lru_cache(maxsize=256)
 def sts_host(region: str, *, fips: bool = False, dual_stack: bool = False) -> str:
     """The regional STS host name that the SDKs resolve and the verifier accepts in the region's partition.
 

@@ -76,12 +76,17 @@ def mint(  # noqa: PLR0913 - a token's parts
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a provider has: replaced as one, so that a reader needs no lock. Moments are aware UTC."""
+    """What a provider has: replaced as one, so that a reader needs no lock. Moments are aware UTC.
+
+    Between the last two, both included, neither token nor credentials need looking after: all that a reader compares.
+    """
 
     credentials: FrozenCredentials
     fetched_at: datetime
     token: EksToken
     signed_at: datetime
+    fresh_from: datetime
+    fresh_until: datetime
 
     def __repr__(self) -> str:
         return f"_Held({self.credentials!r}, {self.token!r})"
@@ -217,9 +222,15 @@ class TokenProvider:
         held = self._held
         if held is None or self._force:
             return None
-        # where nobody knows how long they are good, look again at the pace of tokens
-        end = held.credentials.expiration or held.fetched_at + self._lifetime
-        return None if _is_stale(end, held.fetched_at, now) else self._usable(now)
+        if held.fresh_from <= now <= held.fresh_until:
+            return held.token
+        return (
+            None if _is_stale(self._end(held.credentials, held.fetched_at), held.fetched_at, now) else self._usable(now)
+        )
+
+    def _end(self, credentials: FrozenCredentials, fetched_at: datetime) -> datetime:
+        """Of the credentials; where nobody knows it, look again at the pace of tokens."""
+        return credentials.expiration or fetched_at + self._lifetime
 
     def _usable(self, now: datetime) -> EksToken | None:
         """A token of the credentials at hand, signed anew where only the token is old; None when they have ended."""
@@ -282,7 +293,16 @@ class TokenProvider:
         )
         if token.expiration <= now:
             raise CredentialsError("the credentials have expired, or will before a token of theirs could arrive")
-        return _Held(credentials, fetched_at, token, now)
+        return _Held(
+            credentials,
+            fetched_at,
+            token,
+            now,
+            fresh_from=max(fetched_at, now) - _CLOCK_STEP,
+            fresh_until=min(
+                _stale_after(self._end(credentials, fetched_at), fetched_at), _stale_after(token.expiration, now)
+            ),
+        )
 
     def _flight(self) -> _Flight:
         pid = os.getpid()
@@ -296,7 +316,12 @@ def _remade(
 
 
 def _is_stale(expiration: datetime, since: datetime, now: datetime) -> bool:
-    return now < since - _CLOCK_STEP or expiration - now < _share(expiration, since, _STALE, _STALE_SHARE)
+    return now < since - _CLOCK_STEP or now > _stale_after(expiration, since)
+
+
+def _stale_after(expiration: datetime, since: datetime) -> datetime:
+    """The last moment at which what ends then, and began at ``since``, needs no looking after."""
+    return expiration - _share(expiration, since, _STALE, _STALE_SHARE)
 
 
 def _share(expiration: datetime | None, since: datetime, most: timedelta, share: float) -> timedelta:
