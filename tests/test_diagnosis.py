@@ -1144,6 +1144,7 @@ def test_a_report_as_json() -> None:
             }
         ],
         "facts": None,
+        "permissions": None,
     }
 
 
