@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +17,7 @@ MALFORMED = {"too_large", "prefix", "base64", "url_parse"}
 def test_a_good_token_says_all_of_itself() -> None:
     decoded = decode_token(GOOD)
 
-    assert asdict(decoded) == {
+    assert decoded._asdict() == {
         "sts_host": "sts.us-west-2.amazonaws.com",
         "region": "us-west-2",
         "access_key_id": "ASIAEXAMPLEEXAMPLE01",
@@ -58,7 +57,7 @@ def test_what_is_encoded_is_decoded() -> None:
     ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_what_cannot_be_read_is_none_and_the_rest_is_there(changes: dict[str, str], unreadable: set[str]) -> None:
-    decoded = asdict(decode_token(token(**changes)))
+    decoded = decode_token(token(**changes))._asdict()
 
     assert {name for name, value in decoded.items() if value is None} == unreadable
 
@@ -109,7 +108,7 @@ def only_our_errors(text: str) -> None:
     refused = ""
     try:
         decoded = decode_token(text)
-        shown = f"{decoded} {asdict(decoded)}"
+        shown = f"{decoded} {decoded._asdict()}"
     except MalformedTokenError as error:
         refused = error.rule
         shown = f"{error} {error!r}"
@@ -165,7 +164,7 @@ def test_nothing_that_can_be_printed_holds_a_secret(changes: dict[str, str]) -> 
 
     try:
         decoded = decode_token(text)
-        shown = f"{decoded} {decoded!r} {asdict(decoded)}"
+        shown = f"{decoded} {decoded!r} {decoded._asdict()}"
     except MalformedTokenError as error:
         shown = f"{error} {error!r} {error.__cause__!r}"
     if "canary" not in changes.get("query", ""):

@@ -222,7 +222,7 @@ def _partition(region: str | None, decoded: DecodedToken | None) -> str:
 def _token_fields(decoded: DecodedToken | None) -> dict[str, Any] | None:
     if decoded is None:
         return None
-    fields = asdict(decoded)
+    fields = decoded._asdict()
     for name in ("issued_at", "expiration"):
         fields[name] = None if fields[name] is None else _iso(fields[name])
     return {**fields, "signed_headers": list(decoded.signed_headers)}

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
-_COMMANDS = ("check", "decode", "verify", "explain", "permissions", "token", "sandbox")
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
 
 
@@ -94,14 +93,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         if arguments and not arguments[0].startswith("-"):
             raise UsageError(f"there is no command {printable(arguments[0])}; there are: {', '.join(_COMMANDS)}")
         arguments = ["check", *arguments]
-    return _parser().parse_args(arguments)
+    return _parser(arguments[0] if arguments[0] in _COMMANDS else None).parse_args(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Of all commands, or of one: `token` must not pay for the flags of the others."""
     parser = argparse.ArgumentParser(prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # prog: argparse loads shutil, bz2 and lzma to find it out
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="eks-token-check")
+    for name, add in _PARSERS.items():
+        if only in {None, name}:
+            add(commands)
+    return parser
 
+
+def _add_check(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     check = _add(
         commands,
         "check",
@@ -136,35 +143,47 @@ def _parser() -> argparse.ArgumentParser:
     rights = check.add_argument_group("rights", "also ask whether the user may do what an operator does (--namespace)")
     _add_operator(rights)
 
+
+def _add_decode(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     decode = _add(commands, "decode", "offline: what is in a token, and every rule it breaks")
-    _add_token(decode)
+    _add_token_file(decode)
     decode.add_argument(
         "--region", type=_region, help="the cluster's; default: the token's own host says the partition"
     )
     _add_output(decode)
 
+
+def _add_verify(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     verify = _add(commands, "verify", "ask STS whom a token belongs to")
-    _add_token(verify)
+    _add_token_file(verify)
     _add_cluster(verify, required=True)
     _add_output(verify)
 
+
+def _add_explain(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     explain = _add(commands, "explain", "what a pasted error, log or audit event says: what it is, whose, what to do")
     explain.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="the text, or '-' for stdin (the default)"
     )
     _add_output(explain)
 
-    _add_permissions(commands)
 
+def _add_token(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     token = _add(commands, "token", "an ExecCredential for kubectl, as `aws eks get-token` prints one")
     _add_cluster(token, required=True)
     _add_credentials(token)
 
+
+def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     sandbox = _add(commands, "sandbox", "start AWS and EKS on loopback to try things against; prints what to export")
     sandbox.add_argument("--demo", action="store_true", help="play one page: 401, what check says, the fix, 200, a pod")
     sandbox.add_argument("--region", type=_region, default="eu-west-1")
     _add_output(sandbox)
-    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """With a width: to find one, argparse loads shutil, bz2 and lzma, at every flag that is added."""
+    return argparse.HelpFormatter(prog, width=78)
 
 
 def _add_permissions(commands: Any) -> None:  # noqa: ANN401 - as _add
@@ -241,7 +260,9 @@ def _add_operator(parser: Any) -> None:  # noqa: ANN401 - a parser or a group of
 
 
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps that class private
-    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, allow_abbrev=False, formatter_class=_formatter
+    )
     return added
 
 
@@ -267,7 +288,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", choices=("text", "json"), default="text")
 
 
-def _add_token(parser: argparse.ArgumentParser) -> None:
+def _add_token_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="the token, or '-' for stdin (the default)"
     )
@@ -306,6 +327,18 @@ def role_hops(options: argparse.Namespace) -> tuple[RoleHop, ...]:
         return tuple(RoleHop(**hop) for hop in options.hops)
     except CredentialsError as error:
         raise UsageError(str(error)) from None
+
+
+_PARSERS = {
+    "check": _add_check,
+    "decode": _add_decode,
+    "verify": _add_verify,
+    "explain": _add_explain,
+    "permissions": _add_permissions,
+    "token": _add_token,
+    "sandbox": _add_sandbox,
+}
+_COMMANDS = tuple(_PARSERS)
 
 
 def _cluster_name(text: str) -> str:
