@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from asking import ASKER, DEFERRED, RUN, asked, entered, explained, in_account_a, on_top, warned
-from clusters import B, until
+from clusters import B, pod, until
 
 from eks_cross_account import required_permissions
+from eks_cross_account.diagnosis import _any_cluster
+from eks_cross_account.diagnosis._permission_probes import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -392,3 +394,286 @@ def is_explained(owner: Owner, rule: dict[str, Any], namespace: str, *, reason: 
         "rbac", verb, resource, subresource or None, rule["api_group"])  # fmt: skip
     assert denial.namespace == (None if rule["cluster_scoped"] else namespace)
     assert found.cause == ("F7" if reason else "F5" if rule["cluster_scoped"] else None)
+
+
+# --- what the fix says mends it
+
+
+@pytest.mark.parametrize(
+    ("scene", "groups", "root"),
+    [
+        (nothing_bound, (TEAM,), "forbidden"),
+        (nothing_bound, (TEAM, LOOKERS), "group-unbound"),
+        (nothing_bound, (), "access-entry-without-rights"),
+        (bound_to("ServiceAccount default"), (TEAM, LOOKERS), "binding-other-subject"),
+        (bound_to(f"User {WHO}/of-yesterday"), (TEAM, LOOKERS), "binding-other-session"),
+        (dangling("Role gone"), (TEAM,), "role-ref-dangling"),
+        (missing("get pods/log", "list events"), (TEAM,), "forbidden"),
+        (missing("create pods/exec"), (TEAM,), "forbidden"),
+        (bound_elsewhere, (TEAM, LOOKERS), "binding-elsewhere"),
+        (pods_in_group_apps, (TEAM, LOOKERS), "role-api-group"),
+        (jobs_in_no_group, (TEAM, LOOKERS), "role-api-group"),
+        (namespaces_too, (TEAM,), "cluster-scope"),
+    ],
+    ids=names_of,
+)
+def test_the_yaml_of_the_fix_mends_it(
+    owner: Owner, scene: Callable[[Owner], dict[str, Any]], groups: tuple[str, ...], root: str
+) -> None:
+    wanted, broken = seen(owner, scene, groups)
+    found = next(finding for finding in broken.findings if finding.id == broken.root_cause)
+    assert found.remedy is not None
+    assert found.remedy.yaml is not None
+
+    owner.apply(found.remedy.yaml)
+    if not groups:  # as the command beside it has it
+        assert any("--kubernetes-groups airflow-workers" in command for command in found.remedy.commands)
+        entered(owner.cluster, groups=("airflow-workers",))
+    owner.settle()
+    mended = asked(**wanted)
+
+    assert (broken.root_cause, mended.verdict, warned(mended)) == (root, "healthy", []), mended.to_text()
+
+
+def test_two_fixes_for_two_groups_leave_each_other_alone(owner: Owner) -> None:
+    for group in (TEAM, "other"):
+        _, broken = seen(owner, nothing_bound, (group,))
+        found = next(finding for finding in broken.findings if finding.id == "forbidden")
+        assert found.remedy is not None
+        owner.apply(found.remedy.yaml or "")
+        owner.settle()
+
+    healthy = [seen(owner, nothing_bound, (group,))[1].verdict for group in (TEAM, "other")]
+
+    assert healthy == ["healthy", "healthy"]
+
+
+def test_a_fix_for_another_operator_leaves_the_first_its_rights(owner: Owner) -> None:
+    job = required_permissions("job", wait=True)
+    for rules in (RUN, job):
+        entered(owner.cluster, groups=(TEAM,))
+        broken = asked(rules, owner.namespace)
+        found = next(finding for finding in broken.findings if finding.id == "forbidden")
+        assert found.remedy is not None
+        owner.apply(found.remedy.yaml or "")
+        owner.settle()
+
+    assert [asked(rules, owner.namespace).verdict for rules in (RUN, job)] == ["healthy", "healthy"]
+
+
+# --- users that are no roles
+
+
+def as_account(owner: Owner, name: str) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """What a client asks with the token of a ServiceAccount."""
+    path = f"{CORE}/namespaces/{owner.namespace}/serviceaccounts/{name}/token"
+    token = owner.cluster.admin("POST", path, {"spec": {}})["status"]["token"]
+
+    def ask(method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        sent = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        answer = owner.cluster.ask(method, path, body, role=None, headers=sent)
+        return answer.status, answer.document
+
+    return ask
+
+
+def test_the_account_of_a_pod_of_airflow_is_given_its_own_rights(owner: Owner) -> None:
+    owner.make(f"{CORE}/namespaces/{owner.namespace}/serviceaccounts", {"metadata": {"name": "airflow-worker"}})
+    wanted, ask = Wanted(RUN, owner.namespace), as_account(owner, "airflow-worker")
+
+    broken = _any_cluster.judge_rights("here", wanted, ask, timeout=20)
+    (found,) = (finding for finding in broken.findings if finding.state == "FAIL")
+    assert found.remedy is not None
+    owner.apply(found.remedy.yaml or "")
+    owner.settle()
+    mended = _any_cluster.judge_rights("here", wanted, ask, timeout=20)
+
+    assert (found.id, warned(mended)) == ("forbidden", []), mended.to_text()
+
+
+# --- granting more than one has
+
+ROLES = f"/apis/{RBAC}/v1/namespaces/{{}}/roles"
+SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+
+
+def test_a_role_of_more_than_its_maker_has_is_an_escalation(owner: Owner) -> None:
+    manage = [{"apiGroups": [RBAC], "resources": ["roles", "rolebindings"], "verbs": ["create"]}]
+    owner.rbac("Role", "runner", rules=manage)
+    owner.bind()
+    owner.rbac("Role", "reader", rules=SECRETS)
+    entered(owner.cluster, groups=(TEAM,))
+    owner.settle()
+    path = ROLES.format(owner.namespace)
+    body = {"kind": "RoleBinding", "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "reader"},
+            "subjects": [{"kind": "Group", "name": TEAM, "apiGroup": RBAC}], "metadata": {"name": "mine"}}  # fmt: skip
+
+    for answer in (
+        owner.cluster.ask("POST", path, {"metadata": {"name": "more"}, "rules": SECRETS}, role=ASKER,
+                          headers={"Content-Type": "application/json"}),
+        owner.cluster.ask("POST", path.replace("/roles", "/rolebindings"), body, role=ASKER,
+                          headers={"Content-Type": "application/json"}),
+    ):  # fmt: skip
+        (found,) = explained(answer)
+        assert (answer.status, found.id, found.cause) == (403, "forbidden", "F12"), answer.body
+        assert found.identity.startswith(WHO)
+        assert found.denial is not None
+        assert found.denial.kind == "escalation"
+        assert "secrets" in str(found.denial.reason)
+
+
+# --- admission
+
+
+def admitted(**spec: Any) -> dict[str, Any]:
+    document = pod("p1")
+    document["spec"] |= spec
+    return document
+
+
+def resources(**limits: str) -> list[dict[str, Any]]:
+    return [{"name": "base", "image": "busybox", "resources": {"limits": limits, "requests": limits}}]
+
+
+def as_it_is(_: Owner) -> dict[str, Any]:
+    return admitted()
+
+
+def without_its_account(_: Owner) -> dict[str, Any]:
+    return admitted(serviceAccountName="nobody")
+
+
+def privileged_where_that_is_restricted(owner: Owner) -> dict[str, Any]:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    owner.cluster.admin("PATCH", f"{CORE}/namespaces/{owner.namespace}", {"metadata": {"labels": labels}},
+                        kind="application/merge-patch+json")  # fmt: skip
+    return admitted(hostNetwork=True)
+
+
+def over_the_quota(owner: Owner) -> dict[str, Any]:
+    path = f"{CORE}/namespaces/{owner.namespace}/resourcequotas"
+    hard = {"pods": "1"}
+    made = owner.make(path, {"metadata": {"name": "few"}, "spec": {"hard": hard}})
+    owner.cluster.admin("PUT", f"{path}/few/status", {**made, "status": {"hard": hard, "used": {"pods": "1"}}})
+    return admitted()
+
+
+def without_the_limits_that_a_quota_wants(owner: Owner) -> dict[str, Any]:
+    path = f"{CORE}/namespaces/{owner.namespace}/resourcequotas"
+    hard = {"limits.cpu": "4"}
+    made = owner.make(path, {"metadata": {"name": "cpu"}, "spec": {"hard": hard}})
+    owner.cluster.admin("PUT", f"{path}/cpu/status", {**made, "status": {"hard": hard, "used": {"limits.cpu": "0"}}})
+    return admitted()
+
+
+def over_a_limit(owner: Owner) -> dict[str, Any]:
+    limits = [{"type": "Container", "max": {"memory": "1Gi"}}]
+    owner.make(f"{CORE}/namespaces/{owner.namespace}/limitranges",
+               {"metadata": {"name": "small"}, "spec": {"limits": limits}})  # fmt: skip
+    return admitted(containers=resources(memory="2Gi", cpu="1"))
+
+
+def of_a_class_that_is_not_there(_: Owner) -> dict[str, Any]:
+    return admitted(priorityClassName="urgent")
+
+
+def where_all_is_ending(owner: Owner) -> dict[str, Any]:
+    owner.cluster.admin("DELETE", f"{CORE}/namespaces/{owner.namespace}", accept=(200, 202))
+    return admitted()
+
+
+def against_a_policy(owner: Owner) -> dict[str, Any]:
+    base, name = "/apis/admissionregistration.k8s.io/v1", f"no-{owner.namespace}"
+    owner.make(f"{base}/validatingadmissionpolicies", {"metadata": {"name": name}, "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+            ],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": owner.namespace}},
+        },
+        "validations": [{"expression": "'owner' in object.metadata.labels", "message": "every pod has an owner"}],
+    }})  # fmt: skip
+    owner.make(f"{base}/validatingadmissionpolicybindings",
+               {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}})  # fmt: skip
+    return admitted()
+
+
+ADMISSION_ROWS = [
+    # scene, status, kind, a word of the fix
+    (without_its_account, 403, "service-account", "ServiceAccount"),
+    (privileged_where_that_is_restricted, 403, "pod-security", "PodSecurity"),
+    (over_the_quota, 403, "quota", "ResourceQuota"),
+    (without_the_limits_that_a_quota_wants, 403, "quota", "ResourceQuota"),
+    (over_a_limit, 403, "limit-range", "LimitRange"),
+    (of_a_class_that_is_not_there, 403, "priority-class", "PriorityClass"),
+    (where_all_is_ending, 403, "namespace-terminating", "being deleted"),
+    (against_a_policy, 422, "policy", "ValidatingAdmissionPolicy"),
+]
+
+
+@pytest.mark.parametrize(("scene", "status", "kind", "word"), ADMISSION_ROWS, ids=names_of)
+def test_a_pod_that_would_be_refused_is_no_matter_of_rights(
+    owner: Owner, scene: Callable[[Owner], dict[str, Any]], status: int, kind: str, word: str
+) -> None:
+    path = f"{CORE}/namespaces/{owner.namespace}/pods?dryRun=All"
+    all_of_it(owner)
+    owner.settle()
+    entered(owner.cluster, groups=(TEAM,))
+    tried = scene(owner)
+    until(lambda: owner.cluster.admin("POST", path, tried, accept=(201, 403, 422))["kind"] == "Status")
+
+    report = asked(namespace=owner.namespace, pod=tried)
+    answer = owner.cluster.ask("POST", path, tried, role=ASKER, headers={"Content-Type": "application/json"})
+
+    assert on_top(report) == ("admission-denied", "F13", "broken"), report.to_text()
+    (told,) = (finding for finding in report.findings if finding.state == "FAIL")
+    assert word in str(told.remedy and told.remedy.text)
+    (found,) = explained(answer)
+    assert (answer.status, found.id, found.cause) == (status, "admission-denied", "F13"), answer.body
+    assert found.denial is not None
+    assert found.denial.kind == kind
+
+
+def test_a_pod_that_would_be_taken_is_well_and_is_not_made(owner: Owner) -> None:
+    all_of_it(owner)
+    owner.settle()
+    entered(owner.cluster, groups=(TEAM,))
+
+    report = asked(namespace=owner.namespace, pod=as_it_is(owner))
+
+    assert (report.verdict, warned(report)) == ("healthy", []), report.to_text()
+    assert ("admission", "PASS") in [(finding.id, finding.state) for finding in report.findings]
+    assert owner.cluster.admin("GET", f"{CORE}/namespaces/{owner.namespace}/pods")["items"] == []
+
+
+def test_a_pod_of_a_name_that_is_taken_would_be_taken(owner: Owner) -> None:
+    all_of_it(owner)
+    owner.settle()
+    entered(owner.cluster, groups=(TEAM,))
+    owner.make(f"{CORE}/namespaces/{owner.namespace}/pods", admitted())
+    owner.made[-1] += "?gracePeriodSeconds=0"
+
+    report = asked(namespace=owner.namespace, pod=admitted())
+
+    assert (report.verdict, warned(report)) == ("healthy", []), report.to_text()
+
+
+def test_a_pod_is_not_judged_by_who_may_make_none(owner: Owner) -> None:
+    wanted, _ = seen(owner, missing("create pods"), (TEAM,))
+
+    report = asked(**wanted, pod=admitted(serviceAccountName="nobody"))
+
+    assert on_top(report) == ("forbidden", "F8", "broken"), report.to_text()
+    assert ("admission", "SKIP") in [(finding.id, finding.state) for finding in report.findings]
+
+
+def test_a_pod_in_no_namespace_is_a_matter_of_the_namespace_alone(owner: Owner) -> None:
+    owner.cluster_bind(f"all-{owner.namespace}", TEAM, [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
+    entered(owner.cluster, groups=(TEAM,))
+    owner.settle()
+
+    report = asked(namespace=owner.namespace.replace("team", "tema"), pod=admitted())
+
+    assert [found[:2] for found in warned(report)] == [("FAIL", "namespace-missing")], report.to_text()
+    assert owner.namespace in report.findings[[each.id for each in report.findings].index("namespace-missing")].summary

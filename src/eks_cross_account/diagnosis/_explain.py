@@ -130,8 +130,8 @@ def _denials(text: str) -> Iterator[Explanation]:
 
 _BY_KIND = {  # the finding, its cause, what it is, and what to do
     "escalation": ("forbidden", "F12", "somebody would grant more rights than they have",
-                   "who makes a role must have every right in it, or the verb escalate on roles; who binds one, the "
-                   "same, or the verb bind. AmazonEKSAdminPolicy has neither verb, AmazonEKSClusterAdminPolicy has all"),
+                   ("who makes a role must have every right in it, or the verb escalate on roles; who binds one, the "
+                    "same, or the verb bind. AmazonEKSAdminPolicy has neither, AmazonEKSClusterAdminPolicy both")),
     "exec-create": ("forbidden", "F8", "exec was refused, and the server does not say to whom",
                     "allow `create pods/exec` beside `get`: Kubernetes 1.35 and newer ask for both"),
     "other": ("forbidden-unclear", None, "a 403 that does not say what was denied",

@@ -168,10 +168,15 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
     user, entry = _user(evidence), _entry(evidence)
     held = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
     group = held[0] if held else _GROUP
-    name = manifests.name_of_more(rules)
+    name = manifests.name_of_more(rules, group)
+    if evidence.cluster is None and user is not None and user.username.startswith(_SERVICE_ACCOUNT):
+        return _grant_to_account(seen, rules, user.username)
     if evidence.cluster is None:
         manifest = manifests.role_manifest(rules, namespace=seen.wanted.namespace, group=group, name=name)
-        return Remedy("apply a Role and its binding (kubectl apply -f FILE), to a group of this user", yaml=manifest)
+        whom = (
+            "a group of this user" if held else f"the group {group}; this user is in no group of its own, put it there"
+        )
+        return Remedy(f"apply a Role and its binding (kubectl apply -f FILE), to {whom}", yaml=manifest)
     return grant(
         rules,
         namespace=seen.wanted.namespace,
@@ -182,6 +187,19 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
         groups=entry.groups if entry is not None else held or None,
         name=name,
     )
+
+
+def _grant_to_account(seen: PermissionsEvidence, rules: Sequence[Rule], username: str) -> Remedy:
+    place, _, account = username.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    manifest = manifests.service_account_manifest(
+        rules,
+        namespace=seen.wanted.namespace,
+        service_accounts=(account,),
+        airflow_namespace=place,
+        create=False,
+        name=manifests.name_of_more(rules, username),
+    )
+    return Remedy("apply a Role and its binding (kubectl apply -f FILE), to this very account", yaml=manifest)
 
 
 def _why(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
