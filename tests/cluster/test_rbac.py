@@ -6,6 +6,7 @@ Each test has a namespace of its own, and a role of account B whose access entry
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,9 @@ from asking import ASKER, DEFERRED, RUN, asked, entered, explained, in_account_a
 from clusters import B, pod, until
 
 from eks_cross_account import required_permissions
-from eks_cross_account.diagnosis import _any_cluster
+from eks_cross_account.diagnosis import _any_cluster, explain
 from eks_cross_account.diagnosis._permission_probes import Wanted
+from eks_cross_account.provider import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -489,6 +491,18 @@ def test_the_account_of_a_pod_of_airflow_is_given_its_own_rights(owner: Owner) -
     mended = _any_cluster.judge_rights("here", wanted, ask, timeout=20)
 
     assert (found.id, warned(mended)) == ("forbidden", []), mended.to_text()
+
+
+def test_who_sends_no_token_is_nobody_to_the_health_paths(owner: Owner) -> None:
+    """As EKS has it since 1.32; before, and on other clusters, so is every request without a token."""
+    answer = owner.cluster.ask("POST", "/healthz", {}, role=None)
+    event = next(event for event in owner.cluster.audit() if event["requestURI"] == "/healthz")
+
+    (found,) = explained(answer)
+    (of_event,) = explain(json.dumps(event), now=utc_now())
+    assert answer.document["message"] == 'forbidden: User "system:anonymous" cannot post path "/healthz"'
+    assert (answer.status, found.id, found.cause) == (403, "anonymous", "F1")
+    assert (of_event.id, of_event.cause, of_event.identity) == ("anonymous", "F1", "system:anonymous")
 
 
 # --- granting more than one has

@@ -57,8 +57,8 @@ def in_a_group_that_nobody_knows(target: Target) -> dict[str, Any]:
     return {}
 
 
-def without_a_name(username: str) -> Callable[[Target], dict[str, Any]]:
-    """A row of aws-auth that puts it into a group which has nothing."""
+def mapped_as(username: str) -> Callable[[Target], dict[str, Any]]:
+    """By a row of aws-auth, in a group which has nothing."""
 
     def mapped(target: Target) -> dict[str, Any]:
         target.set_aws_auth({"mapRoles": ROW.format(ASKER.replace("team/", ""), username, "nobody")})
@@ -66,6 +66,13 @@ def without_a_name(username: str) -> Callable[[Target], dict[str, Any]]:
 
     mapped.__name__ = f"username_{username}"
     return mapped
+
+
+def with_an_entry_that_counts_for_nothing(target: Target) -> dict[str, Any]:
+    """By its row in aws-auth it comes in, with a group that has nothing."""
+    entered(target)
+    target.set_mode("CONFIG_MAP")
+    return mapped_as("airflow")(target)
 
 
 def from_a_role_that_trusts_nobody(target: Target) -> dict[str, Any]:
@@ -84,8 +91,9 @@ def from_a_role_that_trusts_nobody(target: Target) -> dict[str, Any]:
         (as_worker(rules=NAMESPACES_TOO), "cluster-scope", "F5"),
         (as_worker(rules=required_permissions("job")), "forbidden", None),
         (as_worker(rules=required_permissions("executor")), "forbidden", "F8"),  # watch pods
-        (without_a_name("''"), "user-name-empty", "F10"),
-        (without_a_name("123"), "user-name-empty", "F10"),
+        (mapped_as("''"), "user-name-empty", "F10"),
+        (mapped_as("123"), "user-name-empty", "F10"),
+        (with_an_entry_that_counts_for_nothing, "forbidden", None),
         (from_a_role_that_trusts_nobody, "assume-role-denied", "F14"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
@@ -160,7 +168,7 @@ def test_a_403_says_what_of_airflow_asks_for_it(target: Target, path: str, words
 
 
 def test_a_403_of_a_user_without_a_name_is_explained(target: Target) -> None:
-    without_a_name("''")(target)
+    mapped_as("''")(target)
 
     answer = target.ask("GET", PODS, role=ASKER)
 

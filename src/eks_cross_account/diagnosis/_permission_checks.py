@@ -47,6 +47,9 @@ def check_permissions(evidence: Evidence) -> Iterator[Finding]:
         return
     if seen.namespace == "missing":
         yield _no_such_namespace(seen)
+    if not seen.answers:
+        yield Finding(PERMISSIONS, "UNKNOWN", "api-server", _TITLE, f"no rule of {wanted.title} was asked about")
+        return
     denied = [answer for answer in seen.answers if answer.allowed is False]
     unanswered = [answer for answer in seen.answers if answer.allowed is None]
     if denied:
@@ -151,13 +154,20 @@ def _owner(evidence: Evidence) -> str:
     return evidence.cluster.account if evidence.cluster is not None else ""
 
 
+def _found(evidence: Evidence) -> EntryEvidence | None:
+    """The access entry and its policies, where they count."""
+    mode = evidence.cluster.authentication_mode if evidence.cluster is not None else None
+    return evidence.entry if isinstance(evidence.entry, EntryEvidence) and mode != "CONFIG_MAP" else None
+
+
 def _entry(evidence: Evidence) -> DescribedEntry | None:
-    return evidence.entry.entry if isinstance(evidence.entry, EntryEvidence) else None
+    found = _found(evidence)
+    return found.entry if found is not None else None
 
 
 def _policies(evidence: Evidence) -> tuple[AssociatedPolicy, ...]:
-    found = evidence.entry
-    return found.policies if isinstance(found, EntryEvidence) and isinstance(found.policies, tuple) else ()
+    found = _found(evidence)
+    return found.policies if found is not None and isinstance(found.policies, tuple) else ()
 
 
 def _user(evidence: Evidence) -> ApiUser | None:
@@ -232,8 +242,8 @@ def _dangling(denied: list[Answer]) -> Finding | None:
 
 
 def _without_rights(evidence: Evidence) -> Finding | None:
-    entry, found = _entry(evidence), evidence.entry
-    if entry is None or entry.groups or not isinstance(found, EntryEvidence) or found.policies != ():
+    entry, found = _entry(evidence), _found(evidence)
+    if entry is None or entry.groups or found is None or found.policies != ():
         return None
     text = (
         f"the access entry of {entry.principal_arn} has neither policy nor group: it lets in, and allows nothing. Was "
