@@ -147,6 +147,58 @@ def test_whose_it_is_and_what_to_do_are_told_of_a_denial() -> None:
     assert (fields["kind"], fields["verb"], fields["subresource"]) == ("rbac", "get", "log")
 
 
+IN_DATA = 'in the namespace "data"'
+GONE = 'RBAC: role.rbac.authorization.k8s.io "gone" not found'
+RULE = '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (f'User "{WORKER}" cannot get resource "pods/log" in API group "" {IN_DATA}', None),
+        (f'User "{WORKER}" cannot get resource "pods/log" in API group "" {IN_DATA}: {GONE}', "F7"),
+        (f'User "{WORKER}" cannot list resource "pods" in API group "" at the cluster scope', "F5"),
+        (f'User "{WORKER}" cannot list resource "pods" in API group "" at the cluster scope: {GONE}', "F7"),
+        ('User "" cannot list resource "pods" in API group "" at the cluster scope', "F10"),
+        (f'User "{WORKER}" cannot impersonate resource "users" in API group "" at the cluster scope', None),
+        ('User "system:node:n" cannot get resource "pods" in API group "" at the cluster scope', None),
+        ("\n", "F8"),
+        (f'user "{WORKER}" (groups=["g"]) is attempting to grant RBAC permissions not currently held:\n{RULE}', "F12"),
+    ],
+)
+def test_the_cause_is_told_where_the_text_decides_it(text: str, cause: str | None) -> None:
+    assert said(f'pods "p1" is forbidden: {text}') == [("forbidden", cause)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ('get resource "pods/exec"', "pod operator asks for it (do_xcom_push); without it: task fails after the work"),
+        ('create resource "pods/exec"', "(do_xcom_push); without it: task fails after the work is done. The"),
+        ('create resource "pods"', "Airflow's pod operator asks for it; without it: no pod is made. The"),
+        ('list resource "events"', "are missing from the log (until cncf-kubernetes 10.24.0: task fails, and its"),
+        ('watch resource "events"', "(log_events_on_startup); without it: the pod's events are missing from the log"),
+        ('watch resource "pods"', "KubernetesExecutor asks for it; without it: tasks end, and the executor does not"),
+        ('list resource "secrets"', "Kubernetes secrets backend asks for it; without it: connections, variables or"),
+    ],
+)
+def test_what_of_airflow_asks_for_the_right_is_told(asked: str, words: str) -> None:
+    (found,) = explain(f'x is forbidden: User "{WORKER}" cannot {asked} in API group "" {IN_DATA}', now=NOW)
+
+    assert words in found.remedy.text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [f'get resource "secrets" in API group "" {IN_DATA}', 'list resource "pods" in API group "" at the cluster scope',
+     f'create resource "pods" in API group "metrics.k8s.io" {IN_DATA}'],
+)  # fmt: skip
+def test_what_airflow_never_asks_for_is_not_put_down_to_it(asked: str) -> None:
+    (found,) = explain(f'x is forbidden: User "{WORKER}" cannot {asked}', now=NOW)
+
+    assert "Airflow" not in found.remedy.text
+
+
 @pytest.mark.parametrize(
     ("because", "whose"),
     [

@@ -369,12 +369,12 @@ class RealCluster(Target):
             self.sandbox.undeny()
             world.roles.clear()
             world.roles.update(roles)
+            if cluster.authentication_mode != mode:
+                self.set_mode(mode)  # first: in mode CONFIG_MAP nobody reads the entries
             if cluster.entries != entries:
                 cluster.entries.clear()
                 cluster.entries.update(entries)
                 self._settle_entries()
-            if cluster.authentication_mode != mode:
-                self.set_mode(mode)
             if cluster.aws_auth:
                 self.set_aws_auth({})
             self._delete_pods()

@@ -277,7 +277,7 @@ def _manifest(options: argparse.Namespace, wanted: Wanted, rules: list[dict[str,
 def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:
     if options.service_account:
         return _in_the_cluster(options, wanted, rules)
-    name = name_of_more(rules) if options.check else NAME
+    name = name_of_more(rules, options.group) if options.check else NAME
     manifest = role_manifest(rules, namespace=wanted.namespace, group=options.group, name=name)
     remedy = grant(
         rules,
@@ -310,5 +310,5 @@ def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Ru
         service_accounts=accounts,
         airflow_namespace=places.pop(),
         cloud_identity=options.cloud_identity,
-        name=name_of_more(rules) if options.check else NAME,
+        name=name_of_more(rules, *options.service_account) if options.check else NAME,
     )

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis._ids import IDS
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
+from eks_cross_account.diagnosis.needs import Rule, required_permissions
 from eks_cross_account.diagnosis.report import Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
 from eks_cross_account.token import decode_token
@@ -126,12 +128,13 @@ def _denials(text: str) -> Iterator[Explanation]:
     yield from map(explain_denial, explain_forbidden(text))
 
 
-_BY_KIND = {  # the finding, what it is, and what to do
-    "escalation": ("forbidden", "somebody would grant more rights than they have",
-                   "who makes a role or binding must have every right in it, or the verbs escalate and bind"),
-    "exec-create": ("forbidden", "exec was refused, and the server does not say to whom",
-                    "allow `create pods/exec` beside `get`: Kubernetes 1.35 and newer ask for both; XCom needs it"),
-    "other": ("forbidden-unclear", "a 403 that does not say what was denied",
+_BY_KIND = {  # the finding, its cause, what it is, and what to do
+    "escalation": ("forbidden", "F12", "somebody would grant more rights than they have",
+                   ("who makes a role must have every right in it, or the verb escalate on roles; who binds one, the "
+                    "same, or the verb bind. AmazonEKSAdminPolicy has neither, AmazonEKSClusterAdminPolicy both")),
+    "exec-create": ("forbidden", "F8", "exec was refused, and the server does not say to whom",
+                    "allow `create pods/exec` beside `get`: Kubernetes 1.35 and newer ask for both"),
+    "other": ("forbidden-unclear", None, "a 403 that does not say what was denied",
               "a proxy's or firewall's 403, or the body is missing: look at the body, and at who answered"),
 }  # fmt: skip
 
@@ -151,8 +154,10 @@ def _about(denial: Denial) -> tuple[str, str | None, str, str]:
         told = f"admission refused it ({denial.kind}){why}"
         return "admission-denied", "F13", told, f"{ADMISSION[denial.kind]}; {_NOT_RBAC}"
     if denial.kind in _BY_KIND:
-        found, told, text = _BY_KIND[denial.kind]
-        return found, None, told, text
+        found, cause, told, text = _BY_KIND[denial.kind]
+        told = told.replace("somebody", f"user {_shown(denial.user)}") if denial.user else told
+        needed = f". {_needed('', 'pods/exec', 'create')}" if denial.kind == "exec-create" else ""
+        return found, cause, told, f"{text}{needed}"
     asked = _asked(denial)
     if denial.user == "system:anonymous":
         text = (
@@ -164,7 +169,19 @@ def _about(denial: Denial) -> tuple[str, str | None, str, str]:
         text = "the row of aws-auth has an empty username, or a number: quote it"
         return "forbidden", "F10", f"a user without a name may not {asked}", text
     who = "somebody" if denial.user is None else f"user {_shown(denial.user)}"
-    return "forbidden", None, f"{who} may not {asked}", _grant(denial, asked)
+    return "forbidden", _cause(denial), f"{who} may not {asked}", _grant(denial, asked)
+
+
+def _is_dangling(denial: Denial) -> bool:
+    """The authorizer says so itself; no other reason of its has these words."""
+    return denial.kind != "node" and "not found" in (denial.reason or "")
+
+
+def _cause(denial: Denial) -> str | None:
+    """Where the text decides it."""
+    if _is_dangling(denial):
+        return "F7"
+    return "F5" if denial.kind == "rbac" and denial.scope == "cluster" else None
 
 
 def _asked(denial: Denial) -> str:
@@ -182,11 +199,15 @@ def _asked(denial: Denial) -> str:
 
 
 def _grant(denial: Denial, asked: str) -> str:
-    missing = ""
-    if denial.reason and "not found" in denial.reason:
-        missing = f" A binding names a role that is not there: {_shown(denial.reason)}."
+    why = ""
+    if _is_dangling(denial):
+        why = f" A binding names a role that is not there: {_shown(denial.reason)}."
+    if denial.kind == "rbac" and denial.namespace and denial.resource and denial.verb:
+        resource = "/".join(filter(None, (denial.resource, denial.subresource)))
+        needed = _needed(denial.api_group or "", resource, denial.verb)
+        why += f" {needed}." if needed else ""
     text = (
-        f"allow it: {asked}.{missing} The text cannot tell whether an access policy, its namespace scope, or a Role is "
+        f"allow it: {asked}.{why} The text cannot tell whether an access policy, its namespace scope, or a Role is "
         "missing. Bind a group, not this user name: a session's name changes."
     )
     if denial.scope == "cluster":
@@ -194,6 +215,50 @@ def _grant(denial: Denial, asked: str) -> str:
     if (denial.user or "").startswith(("system:serviceaccount:", "system:node:")):
         text += " The caller is no IAM role but an account of the cluster."
     return text
+
+
+_ASKING: tuple[tuple[str, str, dict[str, Any]], ...] = (  # who asks for it, as people know him; the commonest first
+    ("pod operator", "pod", {"xcom": True}),
+    ("pod operator", "pod", {"xcom": True, "deferrable": True, "init_logs": True}),
+    ("KubernetesJobOperator", "job", {"wait": True, "xcom": True}),
+    ("KubernetesJobOperator", "job", {"wait": True, "xcom": True, "deferrable": True}),
+    ("KubernetesDeleteJobOperator", "delete-job", {}),
+    ("KubernetesPatchJobOperator", "patch-job", {}),
+    ("SparkKubernetesOperator", "spark", {}),
+    ("SparkKubernetesSensor", "spark-sensor", {}),
+    ("KubernetesExecutor", "executor", {}),
+    ("Kubernetes secrets backend", "secrets-backend", {}),
+)
+_BEFORE_NEWEST = "10.24.0"  # of cncf-kubernetes: what failed until then, and does no more
+
+
+def _needed(api_group: str, resource: str, verb: str) -> str:
+    """What of Airflow asks for this, and what happens without; "" for what nothing of it asks for."""
+    for who, operator, options in _ASKING:
+        now, before = (
+            _rule(operator, version, options, (api_group, resource, verb)) for version in (None, _BEFORE_NEWEST)
+        )
+        rule = now or before
+        if rule is None:
+            continue
+        asks = f"Airflow's {who} asks for it" + ("" if rule.when == "always" else f" ({rule.when})")
+        older = ""
+        if now is not None and before is not None and before.consequence != now.consequence:
+            older = f" (until cncf-kubernetes {_BEFORE_NEWEST}: {before.consequence})"
+        return f"{asks}; without it: {rule.consequence or rule.effect}{older}"
+    return ""
+
+
+@cache
+def _rules(
+    operator: str, version: str | None, options: tuple[tuple[str, Any], ...]
+) -> dict[tuple[str, str, str], Rule]:
+    rules = required_permissions(operator, provider_version=version, **dict(options))
+    return {(rule.api_group, rule.resource, rule.verb): rule for rule in rules}
+
+
+def _rule(operator: str, version: str | None, options: dict[str, Any], key: tuple[str, str, str]) -> Rule | None:
+    return _rules(operator, version, tuple(options.items())).get(key)
 
 
 def _aws_denial(denial: Denial) -> Explanation:

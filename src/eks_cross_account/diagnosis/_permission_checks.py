@@ -17,7 +17,7 @@ from eks_cross_account.diagnosis.remedies import grant
 from eks_cross_account.diagnosis.report import Finding, Remedy, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from eks_cross_account.cluster import AssociatedPolicy, DescribedEntry
     from eks_cross_account.diagnosis._permission_probes import Answer, Binding, DryRun, PermissionsEvidence, Subject
@@ -30,8 +30,10 @@ _TITLE, _PLACE, _WHY, _ADMISSION = "permissions", "namespace", "why", "admission
 TITLES = frozenset({_TITLE, _PLACE, _WHY, _ADMISSION})
 _SHOWN = 12
 _GROUP = "airflow-workers"  # where the user is in none yet
-_CREATED, _FORBIDDEN = 201, 403
+_CREATED, _CONFLICT, _TOO_MANY = 201, 409, 429
+_NO_VERDICT = {0, 401, _TOO_MANY, 503, 504}  # of admission
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_EVERYBODY = {"system:authenticated", "system:serviceaccounts"}
 
 
 def check_permissions(evidence: Evidence) -> Iterator[Finding]:
@@ -45,6 +47,9 @@ def check_permissions(evidence: Evidence) -> Iterator[Finding]:
         return
     if seen.namespace == "missing":
         yield _no_such_namespace(seen)
+    if not seen.answers:
+        yield Finding(PERMISSIONS, "UNKNOWN", "api-server", _TITLE, f"no rule of {wanted.title} was asked about")
+        return
     denied = [answer for answer in seen.answers if answer.allowed is False]
     unanswered = [answer for answer in seen.answers if answer.allowed is None]
     if denied:
@@ -54,7 +59,7 @@ def check_permissions(evidence: Evidence) -> Iterator[Finding]:
     if unanswered:
         yield _unanswered(seen, unanswered)
     if seen.dry_run is not None:
-        yield _admission(seen.dry_run)
+        yield _admission(seen, seen.dry_run)
 
 
 def _allowed(seen: PermissionsEvidence) -> Finding:
@@ -97,7 +102,7 @@ def _denied(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer])
     remedy = _grant(evidence, seen, rules)
     why = _why(evidence, seen, denied)
     if why is not None:
-        why = replace(why, state=state, remedy=why.remedy or remedy, owner=_owner(evidence))
+        why = replace(why, state=state, remedy=_either(why.remedy, remedy), owner=_owner(evidence))
         yield why
     what = ", ".join(map(_named, rules[:_SHOWN])) + (f" and {len(rules) - _SHOWN} more" if len(rules) > _SHOWN else "")
     found = Finding(
@@ -109,7 +114,7 @@ def _denied(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer])
         f"{seen.wanted.namespace}: {what}",
         tuple((_named(rule), _consequence(rule)) for rule in rules[:_SHOWN]),
         remedy,
-        cause="F8" if why is None and len(denied) < len(seen.answers) else None,
+        cause="F8" if why is None and (len(denied) < len(seen.answers) or _is_bound_here(evidence, seen)) else None,
         owner=_owner(evidence),
     )
     if why is not None:
@@ -119,6 +124,11 @@ def _denied(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer])
         yield replace(found, consequence_of="namespace-missing", remedy=Remedy("this goes with the right namespace"))
     else:
         yield replace(found, evidence=(*found.evidence, *_left(evidence, seen)))
+
+
+def _either(own: Remedy | None, rights: Remedy) -> Remedy:
+    """What mends the cause, or else what gives the rights whatever the cause."""
+    return rights if own is None else replace(rights, text=f"{own.text}. Or else: {rights.text}")
 
 
 def _left(evidence: Evidence, seen: PermissionsEvidence) -> Iterator[tuple[str, str]]:
@@ -144,13 +154,20 @@ def _owner(evidence: Evidence) -> str:
     return evidence.cluster.account if evidence.cluster is not None else ""
 
 
+def _found(evidence: Evidence) -> EntryEvidence | None:
+    """The access entry and its policies, where they count."""
+    mode = evidence.cluster.authentication_mode if evidence.cluster is not None else None
+    return evidence.entry if isinstance(evidence.entry, EntryEvidence) and mode != "CONFIG_MAP" else None
+
+
 def _entry(evidence: Evidence) -> DescribedEntry | None:
-    return evidence.entry.entry if isinstance(evidence.entry, EntryEvidence) else None
+    found = _found(evidence)
+    return found.entry if found is not None else None
 
 
 def _policies(evidence: Evidence) -> tuple[AssociatedPolicy, ...]:
-    found = evidence.entry
-    return found.policies if isinstance(found, EntryEvidence) and isinstance(found.policies, tuple) else ()
+    found = _found(evidence)
+    return found.policies if found is not None and isinstance(found.policies, tuple) else ()
 
 
 def _user(evidence: Evidence) -> ApiUser | None:
@@ -161,10 +178,15 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
     user, entry = _user(evidence), _entry(evidence)
     held = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
     group = held[0] if held else _GROUP
-    name = manifests.name_of_more(rules)
+    name = manifests.name_of_more(rules, group)
+    if evidence.cluster is None and user is not None and user.username.startswith(_SERVICE_ACCOUNT):
+        return _grant_to_account(seen, rules, user.username)
     if evidence.cluster is None:
         manifest = manifests.role_manifest(rules, namespace=seen.wanted.namespace, group=group, name=name)
-        return Remedy("apply a Role and its binding (kubectl apply -f FILE), to a group of this user", yaml=manifest)
+        whom = (
+            "a group of this user" if held else f"the group {group}; this user is in no group of its own, put it there"
+        )
+        return Remedy(f"apply a Role and its binding (kubectl apply -f FILE), to {whom}", yaml=manifest)
     return grant(
         rules,
         namespace=seen.wanted.namespace,
@@ -177,6 +199,19 @@ def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule])
     )
 
 
+def _grant_to_account(seen: PermissionsEvidence, rules: Sequence[Rule], username: str) -> Remedy:
+    place, _, account = username.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    manifest = manifests.service_account_manifest(
+        rules,
+        namespace=seen.wanted.namespace,
+        service_accounts=(account,),
+        airflow_namespace=place,
+        create=False,
+        name=manifests.name_of_more(rules, username),
+    )
+    return Remedy("apply a Role and its binding (kubectl apply -f FILE), to this very account", yaml=manifest)
+
+
 def _why(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
     """The one reason that shows, None where none does."""
     if seen.namespace == "missing":
@@ -185,7 +220,7 @@ def _why(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) ->
     return (
         _dangling(denied)
         or (_without_rights(evidence) if nothing else None)
-        or _cluster_scope(seen, denied)
+        or _cluster_scope(evidence, seen, denied)
         or _by_bindings(evidence, seen, denied)
         or _by_policies(evidence, seen, denied)
         or _unbound(evidence, seen, nothing=nothing)
@@ -207,8 +242,8 @@ def _dangling(denied: list[Answer]) -> Finding | None:
 
 
 def _without_rights(evidence: Evidence) -> Finding | None:
-    entry, found = _entry(evidence), evidence.entry
-    if entry is None or entry.groups or not isinstance(found, EntryEvidence) or found.policies != ():
+    entry, found = _entry(evidence), _found(evidence)
+    if entry is None or entry.groups or found is None or found.policies != ():
         return None
     text = (
         f"the access entry of {entry.principal_arn} has neither policy nor group: it lets in, and allows nothing. Was "
@@ -218,9 +253,12 @@ def _without_rights(evidence: Evidence) -> Finding | None:
     return _because("access-entry-without-rights", text, "F2")
 
 
-def _cluster_scope(seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
-    """Only what belongs to no namespace is denied."""
-    if not all(answer.rule.cluster_scoped for answer in denied) or len(denied) == len(seen.answers):
+def _cluster_scope(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer]) -> Finding | None:
+    """Only what belongs to no namespace is denied, to who has rights in one."""
+    policies = _policies(evidence)
+    in_one = len(denied) < len(seen.answers) or bool(policies) or _is_bound_here(evidence, seen)
+    everywhere = not all(policy.namespaces for policy in policies)  # one that is for the whole cluster is too weak
+    if not all(answer.rule.cluster_scoped for answer in denied) or not in_one or everywhere:
         return None
     text = (
         f"what is missing belongs to no namespace ({', '.join(_named(answer.rule) for answer in denied[:_SHOWN])}), "
@@ -235,19 +273,34 @@ def _by_policies(evidence: Evidence, seen: PermissionsEvidence, denied: list[Ans
     if not policies:
         return None
     here = [policy for policy in policies if _is_for(policy, namespace)]
+    if not here and not _is_nothing_allowed(seen):
+        return None  # what is allowed here comes from elsewhere, and may lack this
     if not here:
         shown = "; ".join(f"{_short(policy)} for {', '.join(policy.namespaces)}" for policy in policies)
         text = f"the access policies are for other namespaces than {namespace}: {shown}. EKS does not check their names"
         return _because("access-policy-scope", text, "F4")
     rules = tuple(answer.rule for answer in denied)
-    named = [name for name in map(_short, here) if name in _access_policies.POLICIES]
-    lacking = [rule for rule in rules if all(rule in _access_policies.missing(name, rules) for name in named)]
+    named = {_short(policy): policy for policy in here if _short(policy) in _access_policies.POLICIES}
+    if not named:
+        return None  # of EKS's own parts, or newer than this release
+    lacking = [rule for rule in rules if not any(_allows(policy, rule) for policy in named.values())]
     if not lacking:
         text = f"{', '.join(named)} should allow this: what was associated a moment ago counts after some seconds"
         return replace(_because("access-policy-settling", text, "F4"), retry=True)
     least = _access_policies.smallest(rules).policy
     text = f"{', '.join(named)} does not allow {', '.join(map(_named, lacking[:_SHOWN]))}"
     return _because("access-policy-weak", f"{text}; {least} does", "F6")
+
+
+def _allows(policy: AssociatedPolicy, rule: Rule) -> bool:
+    in_scope = not (rule.cluster_scoped and policy.namespaces)
+    return in_scope and not _access_policies.missing(_short(policy), (rule,))
+
+
+def _is_nothing_allowed(seen: PermissionsEvidence) -> bool:
+    """Of what belongs to a namespace, and there is such."""
+    namespaced = [answer.allowed for answer in seen.answers if not answer.rule.cluster_scoped]
+    return bool(namespaced) and not any(namespaced)
 
 
 def _short(policy: AssociatedPolicy) -> str:
@@ -264,16 +317,37 @@ def _by_bindings(evidence: Evidence, seen: PermissionsEvidence, denied: list[Ans
     user, namespace = _user(evidence), seen.wanted.namespace
     if user is None or isinstance(seen.bindings, NotChecked):
         return None
-    mine = [binding for binding in seen.bindings if any(_is_me(subject, user, binding) for subject in binding.subjects)]
-    here = [binding for binding in mine if binding.namespace in {"", namespace}]
-    elsewhere = sorted({binding.namespace for binding in mine} - {"", namespace})
-    if not any(binding.namespace == namespace for binding in here) and elsewhere:
-        text = f"this user is bound in namespace {', '.join(map(printable_message, elsewhere))}, and not in {namespace}"
-        remedy = None if len(elsewhere) > 1 else Remedy(
-            f"ask for namespace {printable_message(elsewhere[0])}, or bind the group in {namespace} too"
-        )  # fmt: skip
-        return _because("binding-elsewhere", text, "F9", remedy)
-    return _wrong_role(seen, here, denied) or _other_subject(seen, user)
+    here = [binding for binding in _of(user, seen.bindings) if binding.namespace in {"", namespace}]
+    if _is_nothing_allowed(seen) and not any(binding.namespace for binding in here):
+        return _elsewhere(seen, user) or _other_subject(seen, user, denied)
+    return _wrong_role(seen, here, denied)
+
+
+def _of(user: ApiUser, bindings: Iterable[Binding]) -> list[Binding]:
+    """Those that name the user."""
+    return [binding for binding in bindings if any(_is_me(subject, user, binding) for subject in binding.subjects)]
+
+
+def _is_bound_here(evidence: Evidence, seen: PermissionsEvidence) -> bool:
+    """Whether a binding of this very namespace names the user; False also where nobody could look."""
+    user = _user(evidence)
+    if user is None or isinstance(seen.bindings, NotChecked):
+        return False
+    return any(binding.namespace == seen.wanted.namespace for binding in _of(user, seen.bindings))
+
+
+def _elsewhere(seen: PermissionsEvidence, user: ApiUser) -> Finding | None:
+    """Bound in another namespace; not as one of all users, whom some namespaces of the system let in."""
+    if isinstance(seen.bindings, NotChecked):
+        return None
+    own = replace(user, groups=tuple(group for group in user.groups if group not in _EVERYBODY))
+    namespace = seen.wanted.namespace
+    others = sorted({printable_message(binding.namespace) for binding in _of(own, seen.bindings)} - {"", namespace})
+    if not others:
+        return None
+    text = f"this user is bound in namespace {', '.join(others[:_SHOWN])}, and not in {namespace}"
+    remedy = Remedy(f"ask for namespace {others[0]}, if that was meant") if len(others) == 1 else None
+    return _because("binding-elsewhere", text, "F9", remedy)
 
 
 def _is_me(subject: Subject, user: ApiUser, binding: Binding) -> bool:
@@ -309,48 +383,76 @@ def _wrong_role(seen: PermissionsEvidence, here: list[Binding], denied: list[Ans
     return None
 
 
-def _names_in_another_group(held: object, wanted: Rule) -> bool:
-    if not isinstance(held, dict):
-        return False
-    groups, resources, verbs = (held.get(name) or () for name in ("apiGroups", "resources", "verbs"))
-    if not all(isinstance(part, list) for part in (groups, resources, verbs)):
-        return False
-    fits = wanted.resource in resources and bool({wanted.verb, "*"} & set(map(str, verbs)))
-    return fits and not {wanted.api_group, "*"} & set(map(str, groups))
+def _names_in_another_group(held: Mapping[str, object], wanted: Rule) -> bool:
+    groups, resources, verbs = (_strings(held.get(name)) for name in ("apiGroups", "resources", "verbs"))
+    fits = wanted.resource in resources and bool({wanted.verb, "*"} & verbs)
+    return fits and not {wanted.api_group, "*"} & groups
 
 
-def _other_subject(seen: PermissionsEvidence, user: ApiUser) -> Finding | None:
-    """A binding of the namespace that names the pod's account, or an earlier session, instead of this caller."""
+def _other_subject(seen: PermissionsEvidence, user: ApiUser, denied: list[Answer]) -> Finding | None:
+    """A binding of the namespace that names an earlier session, or the pod's account, instead of this caller."""
     if isinstance(seen.bindings, NotChecked):
         return None
+    found = [
+        (binding, subject)
+        for binding in seen.bindings
+        if binding.namespace == seen.wanted.namespace and _may_help(seen, binding, denied)
+        for subject in binding.subjects
+    ]
+    told = (_instead(binding, subject, user) for binding, subject in sorted(found, key=lambda each: _rank(each[1])))
+    return next((finding for finding in told if finding is not None), None)
+
+
+def _rank(subject: Subject) -> int:
+    """The likelier mistake first: many an account of pods is bound where it should be."""
+    return {"User": 0, "Group": 1}.get(subject.kind, 2)
+
+
+def _may_help(seen: PermissionsEvidence, binding: Binding, denied: list[Answer]) -> bool:
+    """Whether its role may have something of what is denied: what is in a ClusterRole nobody looked at."""
+    if binding.role_kind != "Role" or isinstance(seen.roles, NotChecked):
+        return True
+    rules = seen.roles.get(binding.role) or ()
+    return any(_holds(rule, answer.rule) for rule in rules for answer in denied)
+
+
+def _holds(held: Mapping[str, object], wanted: Rule) -> bool:
+    """As RBAC reads a rule, names of single objects aside."""
+    parts = (("apiGroups", wanted.api_group), ("resources", wanted.resource), ("verbs", wanted.verb))
+    return all(bool({value, "*"} & _strings(held.get(name))) for name, value in parts)
+
+
+def _strings(value: object) -> set[str]:
+    return {str(each) for each in value} if isinstance(value, list) else set()
+
+
+def _instead(binding: Binding, subject: Subject, user: ApiUser) -> Finding | None:
     session = user.username.rpartition("/")[0]
-    for binding in seen.bindings:
-        if binding.namespace != seen.wanted.namespace or any(_is_me(each, user, binding) for each in binding.subjects):
-            continue
-        for subject in binding.subjects:
-            named = printable_message(f"RoleBinding {binding.name} names {subject.kind} {subject.name}")
-            if subject.kind == "User" and session and subject.name.rpartition("/")[0] == session:
-                text = f"{named}: another session of this role. A session's name changes; bind a group"
-                return _because("binding-other-session", text, "F7")
-            if subject.kind == "Group" and subject.name.startswith("system:") and subject.name not in user.groups:
-                text = f"{named}, which this user is not in (groups: {printable_message(', '.join(user.groups))})"
-                return _because("binding-other-subject", text, "F7")
-            if subject.kind == "ServiceAccount" and not user.username.startswith(_SERVICE_ACCOUNT):
-                text = (
-                    f"{named}: the account that a pod runs as. Who makes the pod is another: user "
-                    f"{printable_message(user.username)}"
-                )
-                return _because("binding-other-subject", text, "F7")
+    named = f"RoleBinding {binding.name} names {subject.kind} {subject.name}"
+    if subject.kind == "User" and session and subject.name.rpartition("/")[0] == session:
+        text = f"{named}: another session of this role. A session's name changes; bind a group"
+        return _because("binding-other-session", printable_message(text), "F7")
+    if subject.kind == "Group" and subject.name.startswith("system:"):
+        text = f"{named}, which this user is not in (groups: {', '.join(user.groups)})"
+        return _because("binding-other-subject", printable_message(text), "F7")
+    if subject.kind == "ServiceAccount" and not user.username.startswith(_SERVICE_ACCOUNT):
+        text = f"{named}: the account that a pod runs as. Who makes the pod is another: user {user.username}"
+        return _because("binding-other-subject", printable_message(text), "F7")
     return None
 
 
 def _unbound(evidence: Evidence, seen: PermissionsEvidence, *, nothing: bool) -> Finding | None:
-    """All that there is was listed, and nothing names this user."""
+    """All that there is was listed, and nothing names this user, or one of its groups."""
     user = _user(evidence)
-    if not nothing or user is None or isinstance(seen.bindings, NotChecked):
+    if not nothing or user is None or isinstance(seen.bindings, NotChecked) or _is_bound_here(evidence, seen):
         return None
-    groups = [name for name in user.groups if name != "system:authenticated"]
-    who = f"group {', '.join(map(printable_message, groups))}" if groups else "a group of this user: it is in none"
+    named = {subject.name for binding in seen.bindings if binding.namespace in {"", seen.wanted.namespace}
+             for subject in binding.subjects if subject.kind == "Group"}  # fmt: skip
+    groups = [group for group in user.groups if group not in _EVERYBODY]
+    free = [group for group in groups if group not in named]
+    if groups and not free:
+        return None
+    who = f"group {', '.join(map(printable_message, free))}" if free else "this user, who is in no group of its own"
     text = f"no binding in namespace {seen.wanted.namespace} names {who}"
     return _because("group-unbound", text, "F7")
 
@@ -358,7 +460,7 @@ def _unbound(evidence: Evidence, seen: PermissionsEvidence, *, nothing: bool) ->
 # --- admission
 
 
-def _admission(tried: DryRun) -> Finding:
+def _admission(seen: PermissionsEvidence, tried: DryRun) -> Finding:
     """What creating the pod with dryRun=All came to."""
     from eks_cross_account.diagnosis._explain import ADMISSION  # noqa: PLC0415 - its patterns are costly
     from eks_cross_account.diagnosis.forbidden import explain_forbidden  # noqa: PLC0415 - as above
@@ -366,12 +468,18 @@ def _admission(tried: DryRun) -> Finding:
     said = printable_message(tried.message)
     if tried.status == _CREATED:
         return Finding("admission", "PASS", "api-server", _ADMISSION, "the pod would be taken (dryRun=All)")
-    if "does not support dry run" in tried.message or not tried.status:
+    if tried.status == _CONFLICT and tried.message.endswith("already exists"):  # said after admission
+        text = "the pod would be taken (dryRun=All), were there none of its name"
+        return Finding("admission", "PASS", "api-server", _ADMISSION, text)
+    if "does not support dry run" in tried.message or tried.status in _NO_VERDICT:
         text = f"whether the pod would be taken is not known: {said}"
-        return Finding("admission", "UNKNOWN", "api-server", _ADMISSION, text)
+        return Finding("admission", "UNKNOWN", "api-server", _ADMISSION, text, retry=tried.status == _TOO_MANY)
     kind = next((denial.kind for denial in explain_forbidden(tried.message)), "other")
     if kind == "rbac":
         return Finding("admission", "SKIP", "api-server", _ADMISSION, "not tried: needs create pods")
+    if seen.namespace == "missing":
+        text = f"not tried: there is no namespace {seen.wanted.namespace}"
+        return Finding("admission", "SKIP", "api-server", _ADMISSION, text)
     text = ADMISSION.get(kind, "mend the pod as the message says")
     remedy = Remedy(f"{text}; this is no matter of roles or bindings")
     summary = f"the pod would be refused ({tried.status}): {said}"

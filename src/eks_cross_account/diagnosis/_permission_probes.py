@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from eks_cross_account._printable import printable
 from eks_cross_account.diagnosis._mapping_probes import NotChecked
+from eks_cross_account.diagnosis.manifests import is_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,12 +28,19 @@ _OK, _CREATED, _FORBIDDEN, _NOT_FOUND = 200, 201, 403, 404
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a caller wants to do. ``pod``: one that it would create, to be asked about with dryRun=All."""
+    """What a caller wants to do. ``pod``: one that it would create, to be asked about with dryRun=All.
+
+    Raises ValueError for a namespace that there cannot be: it goes into paths.
+    """
 
     rules: tuple[Rule, ...]
     namespace: str
     title: str = "operator pod"
     pod: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not is_namespace(self.namespace):
+            raise ValueError(f"{printable(self.namespace)}: a namespace is a DNS label")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,13 @@ def role_manifest(rules: Iterable[Right], *, namespace: str, group: str, name: s
     return dumped(_checked_objects(rules, namespace=namespace, name=name, subjects=subjects))
 
 
-def name_of_more(rules: Iterable[Right]) -> str:
-    """A name for a Role that adds rules to what there is.
+def name_of_more(rules: Iterable[Right], *bound: str) -> str:
+    """A name for a Role that adds rules to what there is, and for its binding to the group or the accounts ``bound``.
 
-    Applying a Role replaces one of the same name, rules that are there already and all; this name is another one for
-    other rules, and the same for the same.
+    Applying a Role replaces one of the same name, rules that are there already and all, and a binding its subjects;
+    this name is another one for other rules or subjects, and the same for the same.
     """
-    told = sorted(f"{rule.verb} {rule.resource}.{rule.api_group}" for rule in rules)
+    told = [*sorted(f"{rule.verb} {rule.resource}.{rule.api_group}" for rule in rules), *bound]
     return f"{NAME}-{hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:6]}"
 
 

@@ -47,6 +47,7 @@ _HEADERS = {"Cache-Control": "no-cache, private"}
 _PROTOCOL = "v4.channel.k8s.io"
 _COMPOUND_SINCE = (1, 35)  # from here exec needs `create` beside the verb of its method (kubernetes#134577)
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_UNAUTHORIZED = 401
 _WATCH_SECONDS = 1800  # --min-request-timeout
 
 
@@ -55,7 +56,8 @@ class KubernetesRequest:
     """One request that a cluster of the sandbox answered; ``audit_event`` is what an audit log would have of it.
 
     ``user``: username, uid, groups and extra as the audit log has them; {} where nobody was authenticated.
-    ``resource``: with its subresource, "" where ``path`` is no resource. ``code``: the HTTP status.
+    ``resource``: with its subresource, "" where ``path`` is no resource. ``code``: the HTTP status. ``message``: of a
+    refusal but for a 401, whose event has none of the authenticator's.
     """
 
     cluster: str
@@ -70,6 +72,7 @@ class KubernetesRequest:
     user: Mapping[str, Any]
     user_agent: str
     at: datetime
+    message: str = ""
 
     def audit_event(self) -> dict[str, Any]:
         """The event of audit.k8s.io/v1, level Metadata."""
@@ -84,6 +87,8 @@ class KubernetesRequest:
         }
         moment = f"{self.at:%Y-%m-%dT%H:%M:%S.%fZ}"
         status = {"status": "Failure", "reason": self.reason} if self.reason else {}
+        if self.message:
+            status["message"] = self.message
         return {
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
@@ -190,7 +195,7 @@ class ApiServer:
             self._authorize(asked, who)
             answer = await self._answer(_Call(request, asked, who, now))
         except ApiError as error:
-            self._note(request, asked, who, error.code, error.document.get("reason", ""))
+            self._note(request, asked, who, error.code, error.document.get("reason", ""), str(error))
             return _dated(_refusal(error), now)
         if not (streamed and answer.prepared):
             self._note(request, asked, who, answer.status, "")
@@ -493,8 +498,14 @@ class ApiServer:
         metadata = {"resourceVersion": str(self._version)}
         return _json({"kind": kind, "apiVersion": "v1", "metadata": metadata, "items": bare})
 
-    def _note(
-        self, request: web.BaseRequest, asked: Attributes, who: Authenticated | None, code: int, reason: str
+    def _note(  # noqa: PLR0913, PLR0917 - what an event has
+        self,
+        request: web.BaseRequest,
+        asked: Attributes,
+        who: Authenticated | None,
+        code: int,
+        reason: str,
+        message: str = "",
     ) -> None:
         self._record(
             KubernetesRequest(
@@ -510,6 +521,7 @@ class ApiServer:
                 user=_user_info(who),
                 user_agent=request.headers.get("User-Agent", ""),
                 at=self._now(),
+                message=message if code != _UNAUTHORIZED else "",
             )
         )
 
