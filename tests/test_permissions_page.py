@@ -1,8 +1,9 @@
-"""docs/permissions.md holds the tables of the code, letter by letter: ``python tests/test_permissions_page.py`` writes them."""
+"""docs/permissions.md holds the tables of the code. ``python tests/test_permissions_page.py`` writes them."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def upgrades() -> Iterator[str]:
     yield "|---|---|---|---|"
     lines = [*MWAA_LINES, ("newest", NEWEST)]
     lines.sort(key=lambda line: tuple(map(int, line[1].split("."))))
-    for (old, before), (new, after) in zip(lines, lines[1:], strict=False):
+    for (old, before), (new, after) in pairwise(lines):
         for mode, options in MODES.items():
             told = [
                 f"{named(rule)} {change}: {rule.consequence}"

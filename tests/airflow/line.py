@@ -15,9 +15,12 @@ from typing import IO, Any, Self
 from stand import CONNECTION, Stand, admin
 
 FILE = Path(__file__).with_name("line_dag.py")
+MODES = FILE.with_name("needs_modes.py")  # which it imports
 CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
 KNOWS_ACCESS_ENTRIES = tuple(map(int, version("botocore").split(".")[:2])) >= (1, 34)
-CASES = ("sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill", "check")
+CASES = (
+    "sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill", "check", "needs",
+)  # fmt: skip
 
 
 class Line(Stand):
@@ -27,7 +30,8 @@ class Line(Stand):
         super().__enter__()
         (self.home / "dags").mkdir(parents=True)
         shutil.copy(self._database, self.home / "airflow.db")
-        shutil.copy(FILE, self.home / "dags")
+        for file in (FILE, MODES):
+            shutil.copy(file, self.home / "dags")
         self._said = self._stack.enter_context((self.home / "said").open("wb"))
         self._process = self._stack.enter_context(
             subprocess.Popen(

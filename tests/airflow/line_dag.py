@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from datetime import UTC, datetime
@@ -26,8 +28,10 @@ try:
     from airflow.sdk import DAG
 except ImportError:
     from airflow.models.dag import DAG
+from airflow.exceptions import TaskDeferred
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager
+from needs_modes import KILLED, MODES, exists
 from tenacity import wait_fixed
 
 from eks_cross_account import provider
@@ -55,12 +59,13 @@ CASES: dict[str, dict[str, Any]] = {
     "log": {"annotations": {"eks-sandbox/log-lines": "2000", "eks-sandbox/run-seconds": "3"}},
     "denied": {"annotations": {"eks-sandbox/run-seconds": "120"}},
 }
+CASES |= {f"needs.{name}": mode.arguments for name, mode in {**MODES, "killed": KILLED}.items() if exists(mode)}
 TOKENS: list[Any] = []  # as many as were minted
 MINT = provider.mint
 DAGS = {}
 for name, arguments in CASES.items():  # a connection of its own for each, so that none profits from another's session
     with DAG(name, start_date=datetime(2024, 1, 1, tzinfo=UTC), schedule=None, catchup=False) as DAGS[name]:
-        CrossAccountEksPodOperator(aws_conn_id=f"c_{name}", **POD, **arguments)
+        CrossAccountEksPodOperator(aws_conn_id=f"c_{name.partition('.')[0]}", **{**POD, **arguments})
 with DAG("check", start_date=datetime(2024, 1, 1, tzinfo=UTC), schedule=None, catchup=False) as DAGS["check"]:
     EksTokenCheckOperator(task_id="t", cluster_name="analytics", region="eu-west-1", aws_conn_id="c_check")
 
@@ -78,6 +83,34 @@ def by_dag_test(case: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - Airflow 3 lets a plain process ask in some releases only
         pushed = f"{type(error).__name__}: {error}"
     return {"state": str(getattr(run.state, "value", run.state)), "task": str(instance.state), "xcom": pushed}
+
+
+def by_killing_its_task(case: str) -> dict[str, Any]:
+    """As a worker is told that somebody has marked the task: SIGTERM, which Airflow's handler turns into on_kill()."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until the handler is there
+    killer = threading.Timer(4, os.kill, (os.getpid(), signal.SIGTERM))
+    killer.start()
+    try:
+        return by_dag_test(case)
+    finally:
+        killer.cancel()
+
+
+def play_triggers() -> None:
+    """Run the trigger of a deferred task, and resume the task with its event: dag.test of Airflow 2.7 does not."""
+    execute = CrossAccountEksPodOperator.execute
+
+    async def first_event(trigger: Any) -> Any:
+        return await anext(trigger.run())
+
+    def execute_and_resume(operator: Any, context: Any) -> Any:
+        try:
+            return execute(operator, context)
+        except TaskDeferred as deferred:
+            event = asyncio.run(first_event(deferred.trigger))
+            return getattr(operator, deferred.method_name)(context, event.payload)
+
+    CrossAccountEksPodOperator.execute = execute_and_resume
 
 
 class Killed:
@@ -115,7 +148,7 @@ async def by_cancelling(hook: CrossAccountEksHook) -> None:
     await (trigger.on_kill() if "on_kill" in vars(KubernetesPodTrigger) else trigger.cleanup())
 
 
-def by_killing_its_trigger() -> dict[str, Any]:
+def by_killing_its_trigger(_: str) -> dict[str, Any]:
     hook = CrossAccountEksHook("c_kill", cluster_name="analytics", region="eu-west-1")
     metadata = {"name": "killed", "annotations": {"eks-sandbox/run-seconds": "120"}}
     spec = {"containers": [{"name": "base", "image": "busybox"}]}
@@ -124,14 +157,17 @@ def by_killing_its_trigger() -> dict[str, Any]:
     return {"state": "killed"}
 
 
+KILLS = {"kill": by_killing_its_trigger, "needs.killed": by_killing_its_task}
 if __name__ == "__main__":
     provider.mint = counted
     PodManager.read_pod_logs.retry.wait = wait_fixed(0.1)  # the provider's own are 31 s for a denied log
+    if version("apache-airflow").startswith("2.7."):
+        play_triggers()
     for line in sys.stdin:
         case, start = line.strip(), time.monotonic()
         TOKENS.clear()
         try:
-            result = by_killing_its_trigger() if case == "kill" else by_dag_test(case)
+            result = KILLS[case](case) if case in KILLS else by_dag_test(case)
         except BaseException as error:  # noqa: BLE001 - the test shows it
             result = {"state": f"{type(error).__name__}: {error}"}
         result |= {"case": case, "tokens": len(TOKENS), "seconds": round(time.monotonic() - start, 1)}
