@@ -19,7 +19,8 @@ MODES = FILE.with_name("needs_modes.py")  # which it imports
 CANNOT_DEFER = version("apache-airflow").startswith("2.7.")  # its dag.test has no inline trigger
 KNOWS_ACCESS_ENTRIES = tuple(map(int, version("botocore").split(".")[:2])) >= (1, 34)
 CASES = (
-    "sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill", "check", "needs",
+    "sync", "deferrable", "xcom", "page_sync", "page_deferred", "unauthorized", "denied", "log", "kill", "check",
+    "needs",
 )  # fmt: skip
 
 
