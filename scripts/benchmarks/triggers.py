@@ -12,11 +12,16 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 warnings.simplefilter("ignore")
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
@@ -24,32 +29,59 @@ SECONDS = 20.0  # that a row watches
 POLL = 2
 
 
-def sandbox(pods: int) -> None:
-    """Serve until stdin ends; then say what was asked."""
-    from eks_cross_account.sandbox import Sandbox  # noqa: PLC0415 - of this process only
+def serve() -> None:
+    """AWS by the sandbox; an API server that only says that every pod runs: the sandbox's own could not keep up."""
+    from aiohttp import web  # noqa: PLC0415 - of this process only
+
+    from eks_cross_account.sandbox import Sandbox  # noqa: PLC0415 - as above
+    from eks_cross_account.sandbox._ca import CertificateAuthority  # noqa: PLC0415 - as above
+
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    authority = CertificateAuthority(Path(folder.name), "bench")
+    polls = 0
+    status = {"phase": "Running", "containerStatuses": [{
+        "name": "base", "ready": True, "restartCount": 0, "image": "i", "imageID": "i",
+        "state": {"running": {"startedAt": "2026-02-03T04:05:06Z"}},
+    }]}  # fmt: skip
+
+    async def pod(request: web.Request) -> web.Response:
+        nonlocal polls
+        polls += 1
+        name = request.match_info["name"]
+        spec = {"containers": [{"name": "base", "image": "i"}]}
+        metadata = {"name": name, "namespace": "data", "uid": name}
+        return web.json_response({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+
+    async def events(_: web.Request) -> web.Response:
+        return web.json_response({"apiVersion": "v1", "kind": "EventList", "metadata": {}, "items": []})
+
+    async def run() -> int:
+        app = web.Application()
+        app.router.add_get("/api/v1/namespaces/data/pods/{name}", pod)
+        app.router.add_get("/api/v1/namespaces/data/events", events)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.context("127.0.0.1"), backlog=2048)
+        await site.start()
+        port = runner.addresses[0][1]
+        place = {"endpoint": f"https://127.0.0.1:{port}", "ca": authority.base64_pem}
+        loop = asyncio.get_running_loop()
+        print(json.dumps({"environ": started.environ, **place}), flush=True)
+        await loop.run_in_executor(None, sys.stdin.readline)
+        before = polls  # the measurement begins
+        await loop.run_in_executor(None, sys.stdin.readline)
+        found = polls - before
+        await runner.cleanup()
+        return found
 
     with Sandbox() as started:
-        from stand import admin  # noqa: PLC0415 - of the tests
-
-        core = admin(started)
-        for number in range(pods):
-            core.create_namespaced_pod("data", {
-                "metadata": {"name": f"p{number}", "annotations": {"eks-sandbox/run-seconds": "600"}},
-                "spec": {"containers": [{"name": "base", "image": "busybox"}]},
-            })  # fmt: skip
-        started.requests.clear()
-        before = len(started.kubernetes_requests)
-        print(json.dumps(started.environ), flush=True)
-        sys.stdin.readline()
+        found = asyncio.run(run())
         asked = [each.operation for each in started.requests]
-        polls = sum(
-            (each.verb, each.resource) == ("get", "pods") for each in tuple(started.kubernetes_requests)[before:]
-        )
-        print(json.dumps({"polls": polls, "sts": sum(it.startswith("sts:") for it in asked),
+        print(json.dumps({"polls": found, "sts": sum(it.startswith("sts:") for it in asked),
                           "eks": sum(it.startswith("eks:") for it in asked)}), flush=True)  # fmt: skip
 
 
-def trigger(whose: str, number: int) -> Any:
+def trigger(whose: str, number: int, place: dict[str, str]) -> Any:
     common = {
         "pod_name": f"p{number}", "pod_namespace": "data", "base_container_name": "base", "poll_interval": POLL,
         "trigger_start_time": datetime.now(UTC), "get_logs": False, "startup_timeout": 120,
@@ -57,7 +89,10 @@ def trigger(whose: str, number: int) -> Any:
     if whose == "ours":
         from eks_cross_account.airflow import CrossAccountEksPodTrigger  # noqa: PLC0415 - heavy
 
-        eks = {"v": 1, "cluster_name": "analytics", "region": "eu-west-1", "aws_conn_id": "c", "hops": []}
+        eks = {
+            "v": 1, "cluster_name": "analytics", "region": "eu-west-1", "aws_conn_id": "c", "hops": [],
+            "cluster_endpoint": place["endpoint"], "cluster_ca": place["ca"],
+        }  # fmt: skip
         return CrossAccountEksPodTrigger(eks=eks, **common)
     from airflow.providers.amazon.aws.triggers.eks import EksPodTrigger  # noqa: PLC0415 - heavy
 
@@ -75,16 +110,19 @@ async def late(lateness: list[float]) -> None:
         lateness.append(time.perf_counter() - start - 0.01)
 
 
-async def watch(one: Any) -> None:
+async def watch(one: Any, begin: float) -> None:
+    """``begin``: seconds from now; tasks of a real day are not deferred in one instant."""
+    await asyncio.sleep(begin)
     async for event in one.run():
         raise RuntimeError(event.payload)
 
 
-async def watched(whose: str, pods: int) -> dict[str, Any]:
+async def watched(whose: str, pods: int, place: dict[str, str], mark: Callable[[], None]) -> dict[str, Any]:
     lateness: list[float] = []
-    triggers = [trigger(whose, number) for number in range(pods)]
-    tasks = [asyncio.create_task(watch(one)) for one in triggers]
-    await asyncio.sleep(5)  # the start: imports, the connection, the first token
+    triggers = [trigger(whose, number, place) for number in range(pods)]
+    tasks = [asyncio.create_task(watch(one, POLL * number / pods)) for number, one in enumerate(triggers)]
+    await asyncio.sleep(5 + pods / 50)  # imports, the connection, the first token, what events there are
+    mark()
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticker = asyncio.create_task(late(lateness))
     await asyncio.sleep(SECONDS)
@@ -105,25 +143,30 @@ async def watched(whose: str, pods: int) -> dict[str, Any]:
 
 
 def one(whose: str, pods: int) -> dict[str, Any]:
-    server = subprocess.Popen([sys.executable, __file__, "--sandbox", str(pods)], stdin=subprocess.PIPE,
+    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True)  # noqa: S603 # fmt: skip
     assert server.stdin is not None
     assert server.stdout is not None
-    os.environ.update(json.loads(server.stdout.readline()))
+    place = json.loads(server.stdout.readline())
+    os.environ.update(place["environ"])
     os.environ["AIRFLOW_CONN_C"] = json.dumps({"conn_type": "aws", "extra": {"role_arn": ROLE, "region_name": "eu-west-1"}})
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
-    polled: dict[str, Any] = asyncio.run(watched(whose, pods))
-    server.stdin.write("\n")
-    server.stdin.flush()
+    tell = server.stdin
+
+    def mark() -> None:
+        tell.write("\n")
+        tell.flush()
+
+    polled: dict[str, Any] = asyncio.run(watched(whose, pods, place, mark))
+    mark()
     polled |= json.loads(server.stdout.readline())
-    server.wait(30)
-    polls = max(1, polled["polls"] * SECONDS / (SECONDS + 5))
-    return {**polled, "whose": whose, "pods": pods, "cpu": polled["cpu"] * 1000 / polls, "programs": 0}
+    server.wait(60)
+    return {**polled, "whose": whose, "pods": pods, "cpu": polled["cpu"] * 1000 / max(1, polled["polls"])}
 
 
 def main(arguments: list[str]) -> None:
-    if arguments[0] == "--sandbox":
-        sandbox(int(arguments[1]))
+    if arguments[0] == "--serve":
+        serve()
         return
     if arguments[0] == "--one":
         print(json.dumps(one(arguments[1], int(arguments[2]))))

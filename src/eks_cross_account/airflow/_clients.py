@@ -6,11 +6,13 @@ of the provider. Writes nothing to disk and sets no process-wide default.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from eks_cross_account.airflow._connections import Access, access_of, alook_up, look_up
 from eks_cross_account.airflow._discretion import discreet
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from eks_cross_account.airflow._target import Target
+    from eks_cross_account.cluster import Cluster
 
 REQUEST_TIMEOUT = 60  # seconds; the provider's API_TIMEOUT. The clients' own is none: a half-open connection hangs
 _KEEPALIVE = (  # the provider's: a NAT gateway forgets a silent log stream after 350 s
@@ -98,14 +101,53 @@ def review(access: Access, kind: str, body: dict[str, Any], *, timeout: float) -
         return answer
 
 
+class _Kept:
+    """One client of a loop, for all hooks that share a way in, while any of them keeps it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.client: Any = None
+        self._made_for: tuple[str, str] | None = None
+        self._replaced: list[Any] = []  # with requests of others under way
+
+    async def client_for(self, access: Access, cluster: Cluster) -> Any:  # noqa: ANN401 - kubernetes_asyncio's ApiClient
+        """The client; another one where endpoint or CA have changed."""
+        wanted = (cluster.endpoint, cluster.certificate_authority)
+        async with self.lock:
+            if self.client is None or self._made_for != wanted:
+                if self.client is not None:
+                    self._replaced.append(self.client)
+                self.client, self._made_for = await _async_client(access, cluster, unlimited=True), wanted
+            return self.client
+
+    async def left(self) -> None:
+        """One user less; the last one closes it."""
+        self.users -= 1
+        if self.users == 0:
+            clients, self.client, self._replaced = [*self._replaced, self.client], None, []
+            for client in clients:
+                if client is not None:
+                    await client.close()
+
+
+_KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Access, _Kept]] = WeakKeyDictionary()
+
+
 class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as above
-    """AsyncKubernetesHook, likewise. The connection is looked up once, in the thread that may ask Airflow."""
+    """AsyncKubernetesHook, likewise. The connection is looked up once, in the thread that may ask Airflow.
+
+    Each ``get_conn`` opens a client and closes it, as the provider's does. Within ``kept`` they are one and the same
+    client for all hooks of one way in: a thousand deferred pods then make no TLS handshake at each look at a pod.
+    """
 
     def __init__(self, *, target: Target, **kwargs: Any) -> None:  # noqa: ANN401 - the parent's
         super().__init__(**kwargs)
         self.target: Target = target
         self._access: Access | None = None
         self._is_in_cluster = False
+        self._keeps = False
+        self._kept: _Kept | None = None
 
     @property
     def known_access(self) -> Access | None:
@@ -123,24 +165,55 @@ class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as ab
         """A client of this cluster for the running loop."""
         access = await self.access()
         cluster = await access.acluster()
+        if self._keeps:
+            yield await self._shared(access).client_for(access, cluster)
+            return
         client = await _async_client(access, cluster)
         try:
             yield client
         finally:
             await client.close()
 
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Within it ``get_conn`` gives a shared client. Asks nobody: the first ``get_conn`` does."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                await asyncio.shield(kept.left())
 
-async def _async_client(access: Access, cluster: Any) -> Any:  # noqa: ANN401 - kubernetes_asyncio's ApiClient
+    def _shared(self, access: Access) -> _Kept:
+        if self._kept is None:
+            of_loop = _KEPT.setdefault(asyncio.get_running_loop(), WeakKeyDictionary())
+            self._kept = of_loop.setdefault(access, _Kept())
+            self._kept.users += 1
+        return self._kept
+
+
+async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = False) -> Any:  # noqa: ANN401 - kubernetes_asyncio's ApiClient
+    """``unlimited``: in connections; what watches for long must not keep others waiting."""
     import kubernetes_asyncio.client  # noqa: PLC0415 - heavy, and here already where it is used
+    from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - as above
 
     configuration = _configured(kubernetes_asyncio.client.Configuration())
+    if unlimited:
+        configuration.connection_pool_maxsize = 0
     client: Any = await async_api_client(access.provider, cluster, configuration=configuration)
     client.configuration.refresh_api_key_hook = None  # as above
     send = client.rest_client.request
 
     async def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
         try:
-            return await send(method, url, *arguments, **_limited(options))
+            try:
+                return await send(method, url, *arguments, **_limited(options))
+            except ServerDisconnectedError:  # a connection that was idle: aiohttp before 3.10 tries no other
+                if method != "GET":
+                    raise
+                return await send(method, url, *arguments, **_limited(options))
         except Exception as error:  # noqa: BLE001 - raised again
             _forget_after_tls_failure(error, access)
             raise without_frames(error)  # noqa: B904 - the same error

@@ -66,8 +66,12 @@ class CrossAccountEksPodTrigger(KubernetesPodTrigger):  # type: ignore[misc] # A
         return _NamingHook(target=self._target, conn_id=self.kubernetes_conn_id, in_cluster=False)
 
     async def run(self) -> AsyncIterator[Any]:
-        """As the parent."""
-        async with contextlib.aclosing(super().run()) as events:
+        """As the parent, by a client that all triggers of this way in share."""
+        try:
+            kept: contextlib.AbstractAsyncContextManager[None] = self.hook.kept()
+        except EksFailure:  # the parent asks for the hook too, and makes an event of this
+            kept = contextlib.nullcontext()
+        async with kept, contextlib.aclosing(super().run()) as events:
             async for event in events:
                 self._fired = True
                 yield event
