@@ -14,10 +14,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable_line, printable_page
+from eks_cross_account._discretion import discreet
+from eks_cross_account._printable import printable_line, printable_page, without_secrets
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import Access, ConnectionMissingError
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AirflowException, AirflowFailException
 from eks_cross_account.airflow._target import UnknownTriggerVersionError
 from eks_cross_account.diagnosis import Finding, Report
@@ -74,7 +74,7 @@ class Failure:
     def line(self) -> str:
         """The exception's first line; alerts carry no more. Printable ASCII."""
         help_ = "Retrying may help." if self.retry else "Retrying will not help."
-        return printable_line(f"[eks:{self.id}] {self.text.rstrip('.')}. {help_}")
+        return printable_line(f"[eks:{self.id}] {without_secrets(self.text).rstrip('.')}. {help_}")
 
 
 class EksFailure(AirflowException):  # type: ignore[misc] # Airflow has no types here
@@ -336,7 +336,8 @@ def _explained(failure: Failure, access: Access | None) -> Failure:
         _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
         report = page_of(failure, access)
         known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
-        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, printable_page(report.to_text()))
+        page = printable_page(without_secrets(report.to_text()))
+        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, page)
     return _sharpened(failure, known.identity, access)
 
 
