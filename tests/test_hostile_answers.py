@@ -170,7 +170,8 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _MEMBERS = ("name", "endpoint", "certificateAuthority", "arn", "status", "version", "accessConfig", "id", "createdAt",
-            "resourcesVpcConfig", "principalArn", "kubernetesGroups", "username", "type", "policyArn", "accessScope")  # fmt: skip
+            "resourcesVpcConfig", "principalArn", "kubernetesGroups", "username", "type", "policyArn",
+            "accessScope")  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(_MEMBERS), _JSON, max_size=6), st.sampled_from(sorted(QUESTIONS)))

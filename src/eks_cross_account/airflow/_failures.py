@@ -435,8 +435,9 @@ def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[F
     if isinstance(review, str):
         yield Finding("api-server", "UNKNOWN", "api-server", "API server", review)
         return
-    user = (review.get("status") or {}).get("userInfo") or {}
-    groups = ", ".join(map(str, user.get("groups") or [])) or "none"
+    user = _mapping(_mapping(review.get("status")).get("userInfo"))
+    found = user.get("groups")
+    groups = ", ".join(map(str, found if isinstance(found, list) else [])) or "none"
     seen = f"sees user {user.get('username')!r}, groups {groups}"
     yield Finding("api-server", "PASS", "api-server", "API server", seen)
     denial = failure.denial
@@ -457,8 +458,8 @@ def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Find
     if isinstance(review, str):
         yield Finding("permission", "UNKNOWN", "api-server", "permission", review)
         return
-    status = review.get("status") or {}
-    if status.get("allowed"):
+    status = _mapping(review.get("status"))
+    if status.get("allowed") is True:
         yield Finding(
             "permission", "WARN", "api-server", "permission", f"{_asked(denial)} is allowed now: tried too early"
         )
@@ -470,12 +471,18 @@ def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Find
 def _ask(access: Access, kind: str, body: dict[str, Any], end: float) -> dict[str, Any] | str:
     """The API server's answer, or why there is none."""
     try:
-        return review(access, kind, body, timeout=_left(end))
+        answer: object = review(access, kind, body, timeout=_left(end))
+        return answer if isinstance(answer, dict) else f"{kind} was answered by something that is no Kubernetes"
     except EksTokenError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - a diagnosis must not hide the failure that it is about
         status = getattr(error, "status", None)
         return f"{kind} was answered {status}" if status else f"{kind} was not answered: {type(error).__name__}"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """What a server calls an object, {} where it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _left(end: float) -> float:
