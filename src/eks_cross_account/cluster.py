@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eks_cross_account import endpoints
 from eks_cross_account._printable import printable_line
 from eks_cross_account.credentials import asked, botocore_session, client
-from eks_cross_account.errors import ClusterError
+from eks_cross_account.errors import ClusterError, without_frames
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
@@ -169,12 +169,12 @@ def _ask(eks: Eks, cluster_name: str, operation: str, **parameters: str) -> dict
         answer = asked(call, **parameters)
     except ClientError as error:
         _tell_date(eks, error.response)
-        raise _refused(error, operation, cluster_name, eks.region) from error.with_traceback(None)
+        raise _refused(error, operation, cluster_name, eks.region) from without_frames(error)
     except (BotoCoreError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"{operation} {cluster_name} got no answer from EKS in {eks.region}: {printable_line(str(error))}",
             retryable=True,
-        ) from error.with_traceback(None)
+        ) from without_frames(error)
     _tell_date(eks, answer)
     return answer
 

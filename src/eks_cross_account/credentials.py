@@ -22,6 +22,7 @@ from eks_cross_account.errors import (
     CredentialsUnavailableError,
     StsUnavailableError,
     UnknownRegionError,
+    without_frames,
 )
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
@@ -193,13 +194,13 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
     try:
         found = asked(ask)
     except BotoCoreError as error:
-        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from error.with_traceback(None)
+        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from without_frames(error)
     except (
         ClientError,
         ValueError,
         RuntimeError,
     ) as error:  # a profile's role was refused; an expiration is bad or past
-        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from error.with_traceback(None)
+        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from without_frames(error)
     credentials, frozen = found["all"], found["now"]
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
@@ -275,11 +276,11 @@ def assume_role(  # noqa: PLR0913 - one hop, where it stands and how to ask
         sts = client(_botocore_session(session, None), "sts", region, credentials, timeout=timeout)
         return _granted(asked(sts.assume_role, **hop.request()), credentials)
     except ClientError as error:
-        raise refused(error, hop, place, number) from error.with_traceback(None)
+        raise refused(error, hop, place, number) from without_frames(error)
     except (BotoCoreError, ValueError, RuntimeError) as error:
         raise StsUnavailableError(
             f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: {printable_line(str(error))}"
-        ) from error.with_traceback(None)
+        ) from without_frames(error)
 
 
 def _granted(answer: Mapping[str, Any], before: FrozenCredentials) -> FrozenCredentials:
@@ -346,7 +347,7 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     try:
         made.get_scoped_config()
     except BotoCoreError as error:  # no such profile, or a file that cannot be read
-        raise CredentialsUnavailableError(f"AWS configuration: {error}") from error.with_traceback(None)
+        raise CredentialsUnavailableError(f"AWS configuration: {error}") from without_frames(error)
     return made
 
 

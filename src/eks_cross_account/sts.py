@@ -123,8 +123,14 @@ def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any
             body = answer.read(_MAX_BODY + 1)
             answer.close()
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        # from None: urllib3 puts the whole URL into its messages, and the URL is the credential
-        raise StsUnavailableError(f"no answer from {host}: {_reason(error)}") from None
+        reason = _reason(error)
+    else:
+        reason = ""
+    # urllib3 puts the whole URL into its messages, and the URL is the credential: neither its error goes on, nor ours
+    # with the URL among the variables of its frame
+    del url, query
+    if reason:
+        raise StsUnavailableError(f"no answer from {host}: {reason}")
     if len(body) > _MAX_BODY:
         raise StsUnavailableError(f"{host} answered more than {_MAX_BODY} bytes: that is not STS")
     return answer.status, body, str(answer.headers.get("Date", ""))
