@@ -55,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
     def _json(self, document: Any, status: int = 200) -> None:
         raw = json.dumps(document).encode()
         self.send_response(status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
@@ -98,6 +100,7 @@ class ApiServer(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, str | None, bytes]] = []
         self.refusals = 0
         self.status = 200
+        self.location = ""  # where an answer sends the client
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokens import CANARIES, NOW, token
 
+from eks_cross_account._printable import without_secrets
 from eks_cross_account.diagnosis import explain
 
 if TYPE_CHECKING:
@@ -272,3 +274,61 @@ def test_a_web_identity_that_is_refused_is_told_what_the_trust_policy_needs() ->
     assert "token.actions.githubusercontent.com:sub" in item.remedy.text
     assert "aws_iam_policy_document" in str(item.to_dict()["remedy"]["hcl"])
     assert '"Action": "sts:AssumeRoleWithWebIdentity"' in item.to_text()
+
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.canary-signature"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        token(),
+        JWT,
+        "https://sts.us-west-2.amazonaws.com/?X-Amz-Security-Token=canary%2Fsession&X-Amz-Signature=canary",
+        "AWS_SECRET_ACCESS_KEY=canary/key",
+        "aws_session_token = canary",
+        "'SecretAccessKey': 'canary/key'",
+        '\\"SessionToken\\": \\"canary\\"',
+        "Bearer canary-of-an-opaque-kind",
+    ],
+    ids=["token", "JWT", "URL", "environment", "AWS configuration", "Python", "JSON in JSON", "header"],
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        'pods "p" is forbidden: admission webhook "w.x" denied the request: {} is bad\n',
+        'pods "p" is forbidden: User "{}" cannot get resource "pods" in API group "" in the namespace "data"\n',
+        'pods "{}" is forbidden: exceeded quota: {}\n',
+        "[eks:forbidden] {}\n",
+        "User: arn:aws:iam::111111111111:user/{} is not authorized to perform: sts:AssumeRole on resource: {}\n",
+        LINE.format("arn:aws:iam::111111111111:user/{}", "identity is not mapped: {}"),
+    ],
+    ids=["reason", "user", "name", "our line", "AWS", "authenticator"],
+)
+def test_what_is_secret_in_a_paste_is_in_no_answer(secret: str, around: str) -> None:
+    found = explain(around.replace("{}", secret), now=NOW)
+
+    shown = json.dumps([item.to_dict() for item in found]) + "".join(item.to_text() for item in found) + repr(found)
+    assert "canary" not in shown
+    assert "k8s-aws-v1.a" not in shown
+
+
+def test_a_sentence_of_the_verifier_about_the_prefix_is_no_token() -> None:
+    text = 'error="input token was not properly formatted: token is missing expected \\"k8s-aws-v1.\\" prefix"'
+
+    assert said(text) == [("token-prefix", "U3")]
+
+
+@pytest.mark.parametrize(
+    "unit", ["eyJaaaaaaaa-", "eyJaaaaaaaa.", "k8s-aws-v1.", "Bearer ", "session_token", "X-Amz-Signature="]
+)
+def test_secrets_are_looked_for_in_time_by_the_length_of_the_text(unit: str) -> None:
+    def seconds(length: int) -> float:
+        text = unit * (length // len(unit))
+        start = time.process_time()
+        without_secrets(text)
+        return time.process_time() - start
+
+    few, many = min(seconds(100_000) for _ in range(3)), seconds(1_600_000)
+
+    assert many < 48 * few + 0.05  # 16 times the text; by its square it is 256

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import http.client
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -536,3 +538,85 @@ def test_importing_the_room_loads_no_client() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+# --- who answers does not say where the next request goes
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[socket.socket]:
+    """A port that nothing may connect to."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        yield listening
+
+
+def assert_nobody_came(elsewhere: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        elsewhere.accept()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_redirect_is_followed(
+    client: Any, server: ApiServer, elsewhere: socket.socket, verb: str, status: int, scheme: str
+) -> None:
+    server.status, server.location = status, f"{scheme}://127.0.0.1:{elsewhere.getsockname()[1]}/"
+
+    with pytest.raises(kubernetes.client.ApiException) as raised:
+        verbs(core(client))[verb]()
+
+    assert raised.value.status == status
+    assert_all_signed(server, 1)
+    assert_nobody_came(elsewhere)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss", "http"])
+def test_no_redirect_of_exec_is_followed(client: Any, server: ApiServer, elsewhere: socket.socket, scheme: str) -> None:
+    from kubernetes.stream import stream  # noqa: PLC0415 - an extra
+
+    server.status, server.location = 307, f"{scheme}://127.0.0.1:{elsewhere.getsockname()[1]}/"
+
+    with pytest.raises(kubernetes.client.ApiException):
+        stream(core(client).connect_get_namespaced_pod_exec, "p1", "data", command=["true"], _request_timeout=2)
+
+    assert_nobody_came(elsewhere)
+
+
+@pytest.mark.parametrize("preload", [True, False], ids=["read", "streamed"])
+def test_the_asyncio_client_follows_no_redirect(
+    provider: TokenProvider,
+    server: ApiServer,
+    elsewhere: socket.socket,
+    preload: bool,  # noqa: FBT001 - a table
+) -> None:
+    from kubernetes_asyncio.client import ApiException  # noqa: PLC0415 - an extra
+
+    server.status, server.location = 307, f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"
+
+    async def work(api: Any) -> Any:
+        return await api.read_namespaced_pod_log("p1", "data", _preload_content=preload)
+
+    with pytest.raises(ApiException) as raised:
+        with_async(provider, server, work)
+
+    assert raised.value.status == 307
+    assert_nobody_came(elsewhere)
+
+
+def test_the_clients_debug_mode_prints_no_token(
+    provider: TokenProvider, server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 0)  # debug mode changes it for the whole process
+    configuration = kubernetes.client.Configuration()
+    configuration.debug = True
+
+    with api_client(provider, server.cluster, configuration=configuration) as made:
+        core(made).list_namespaced_pod("data")
+
+    assert_all_signed(server, 1)
+    assert http.client.HTTPConnection.debuglevel == 1
+    printed = capsys.readouterr()
+    assert "k8s-aws-v1" not in printed.out + printed.err
+    configuration.debug = False

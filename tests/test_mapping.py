@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -581,3 +582,14 @@ def test_importing_and_mapping_entries_loads_no_yaml() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "NotMapped(error='identity is not mapped')\nFalse\n"
+
+
+def test_blank_lines_within_a_scalar_take_time_by_their_number() -> None:
+    def seconds(lines: int) -> float:
+        start = time.process_time()
+        assert roles("- a" + "\n" * lines + " b") == []
+        return time.process_time() - start
+
+    few, many = min(seconds(100_000) for _ in range(3)), seconds(800_000)
+
+    assert many < 24 * few  # 8 times the lines; by its square it is 64

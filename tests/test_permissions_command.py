@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from tokens import assert_no_canary
 
 from eks_cross_account import connect, required_permissions
 from eks_cross_account.cli import main
+from eks_cross_account.diagnosis import _permission_checks
 from eks_cross_account.sandbox import Grant, Sandbox
 from eks_cross_account.sandbox._grants import pod_runner
 
@@ -346,3 +348,52 @@ def test_a_grant_for_everything_passes_and_names_cluster_scope(run: Any, monkeyp
 
     assert ran.code == 0
     assert "create namespaces, of the cluster" in ran.out
+
+
+NO_KUBECONFIGS = {
+    "no YAML": 'token: "k8s-aws-v1.canary\n',
+    "a tab": "\tusers: k8s-aws-v1.canary",
+    "a list": "[]",
+    "text": "k8s-aws-v1.canary",
+    "a number": "7",
+    "nothing": "",
+    "nested deeply": "[" * 5_000,
+    "users that are text": "{users: canary, contexts: canary, clusters: canary, current-context: canary}",
+    "contexts of numbers": "{users: [7], contexts: [7], clusters: [7], current-context: a}",
+    "an object of Python": "!!python/object/apply:os.system ['echo canary']",
+    "a server that is a list": "{current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}],"
+    " clusters: [{name: a, cluster: {server: [1]}}], users: [{name: a, user: {token: canary}}]}",
+}
+
+
+@pytest.mark.parametrize("name", NO_KUBECONFIGS)
+def test_what_is_no_kubeconfig_is_said_in_one_line_without_a_word_of_it(run: Any, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(NO_KUBECONFIGS[name])
+
+    ran = run("permissions", "--check", "--kubeconfig", str(file), "--namespace", "data")
+
+    assert ran.code in {1, 2, 3}
+    assert (ran.code == 2) is (ran.out == "")
+    assert ran.err.count("\n") <= 1
+
+
+@pytest.mark.parametrize("group", ["aws:readers", "iam:x", "eks:x", "a\nb", "\u202eb", " ", "file://x", "$(id)"])
+@pytest.mark.parametrize("more", [(), ("--remedy", "cli"), ("--output", "json")])
+def test_a_group_that_no_entry_can_have_is_in_no_manifest(
+    run: Any, cluster: Sandbox, monkeypatch: pytest.MonkeyPatch, group: str, more: tuple[str, ...]
+) -> None:
+    file = cluster.write_kubeconfig(cluster.cluster(), role_arn=ROLE)
+    said = _permission_checks._user
+
+    def user(evidence: Any) -> Any:
+        found = said(evidence)
+        return None if found is None else replace(found, groups=(group,))
+
+    monkeypatch.setattr(_permission_checks, "_user", user)
+
+    ran = run("permissions", "--check", "--kubeconfig", str(file), "--namespace", "data", "--xcom", *more)
+
+    assert ran.code == 1
+    assert group not in ran.out.replace("\\n", "\n") or group == " "
+    assert "airflow-workers" in ran.out or more == ("--remedy", "cli")

@@ -454,20 +454,19 @@ def _word_length(reader: Any) -> int:  # noqa: ANN401 - PyYAML is untyped
 
 def _scan_gap(reader: Any) -> tuple[str, bool]:  # noqa: ANN401 - PyYAML is untyped
     """What stands between two words, and whether a line ended in it: one line end is a blank, more are kept."""
-    blanks, first, more = "", "", ""
+    blanks, breaks = [], []
     while reader.peek() in _BLANKS + _BREAKS:
         char = reader.peek()
         if char in _BREAKS:
-            line_break = reader.scan_line_break()
-            first, more = (first, more + line_break) if first else (line_break, "")
+            breaks.append(reader.scan_line_break())
             continue
-        if first and char == "\t" and reader.column < reader.indent + 1:
+        if breaks and char == "\t" and reader.column < reader.indent + 1:
             raise _scanner_error(reader, "found a tab character that violates indentation")
-        blanks += char
+        blanks.append(char)
         reader.forward()
-    if not first:
-        return blanks, False
-    return (more or " ") if first == "\n" else first + more, True
+    if not breaks:
+        return "".join(blanks), False
+    return ("".join(breaks[1:]) or " ") if breaks[0] == "\n" else "".join(breaks), True
 
 
 def _scan_tag(reader: Any) -> Any:  # noqa: ANN401 - PyYAML is untyped

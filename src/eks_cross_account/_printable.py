@@ -2,6 +2,21 @@ r"""Text from outside as printable ASCII: what would steer a terminal is shown a
 
 from __future__ import annotations
 
+import re
+
+# Bounded and possessive: linear in the text. In the order in which one may hold another.
+_SECRETS = (
+    re.compile(r"(k8s-aws-v1\.)[A-Za-z0-9_-]++"),
+    re.compile(
+        r"()(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,8000}+\.eyJ[A-Za-z0-9_-]{0,8000}+(?:\.[A-Za-z0-9_-]{0,8000}+)?+"
+    ),
+    re.compile(
+        r"((?:X-Amz-Signature|X-Amz-Security-Token|secret_?access_?key|session_?token)[\"'\\\s]{0,8}+[=:][\"'\\\s]{0,8}+)"
+        r"[^\s\"'\\&,;]++",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\bBearer[ \t]{1,8}+)[A-Za-z0-9._~+/=-]{20,}+", re.IGNORECASE),
+)
 _QUOTED_LENGTH = 60
 _MESSAGE_LENGTH = 300
 
@@ -25,6 +40,13 @@ def printable_line(text: str) -> str:
 def printable_page(text: str) -> str:
     """All of it, line by line."""
     return "\n".join(map(_escaped, text.splitlines()))
+
+
+def without_secrets(text: str) -> str:
+    """The text with ``(hidden)`` for tokens, JWTs, signatures and keys that somebody pasted or a server repeated."""
+    for secret in _SECRETS:
+        text = secret.sub(r"\1(hidden)", text)
+    return text
 
 
 def _escaped(text: str) -> str:

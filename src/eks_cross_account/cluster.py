@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
 from eks_cross_account._printable import printable_line
-from eks_cross_account.credentials import botocore_session, client
-from eks_cross_account.errors import ClusterError
+from eks_cross_account.credentials import asked, botocore_session, client
+from eks_cross_account.errors import ClusterError, without_frames
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from eks_cross_account.credentials import CredentialSource
@@ -103,7 +103,8 @@ def describe_cluster(
 
 def described(eks: Eks, cluster_name: str) -> Cluster:
     """As ``describe_cluster``."""
-    return _cluster(_ask(eks, cluster_name, "DescribeCluster", name=cluster_name)["cluster"])
+    answer = _ask(eks, cluster_name, "DescribeCluster", name=cluster_name)
+    return _cluster(cluster_name, _member(answer, "cluster"))
 
 
 def access_entry(eks: Eks, cluster_name: str, principal_arn: str) -> DescribedEntry | None:
@@ -117,12 +118,12 @@ def access_entry(eks: Eks, cluster_name: str, principal_arn: str) -> DescribedEn
         if error.code == _NOT_FOUND and _NO_CLUSTER not in str(error):
             return None
         raise
-    entry = answer["accessEntry"]
+    entry = _member(answer, "accessEntry")
     return DescribedEntry(
-        principal_arn=entry["principalArn"],
-        username=entry.get("username") or "",
-        groups=tuple(entry.get("kubernetesGroups") or ()),
-        type=entry.get("type") or "STANDARD",
+        principal_arn=_text(entry, "principalArn") or principal_arn,
+        username=_text(entry, "username"),
+        groups=_texts(entry.get("kubernetesGroups")),
+        type=_text(entry, "type") or "STANDARD",
         created=entry.get("createdAt"),
         modified=entry.get("modifiedAt"),
     )
@@ -130,15 +131,16 @@ def access_entry(eks: Eks, cluster_name: str, principal_arn: str) -> DescribedEn
 
 def access_entries(eks: Eks, cluster_name: str) -> tuple[str, ...]:
     """The principals of all entries, 1,000 at most (eks:ListAccessEntries). Raises ClusterError."""
-    return tuple(_pages(eks, cluster_name, "ListAccessEntries", "accessEntries"))
+    return _texts(list(_pages(eks, cluster_name, "ListAccessEntries", "accessEntries")))
 
 
 def associated_policies(eks: Eks, cluster_name: str, principal_arn: str) -> tuple[AssociatedPolicy, ...]:
     """The entry's policies (eks:ListAssociatedAccessPolicies). Raises ClusterError."""
     found = _pages(eks, cluster_name, "ListAssociatedAccessPolicies", "associatedAccessPolicies", principal_arn)
     return tuple(
-        AssociatedPolicy(policy["policyArn"], tuple((policy.get("accessScope") or {}).get("namespaces") or ()))
+        AssociatedPolicy(_text(policy, "policyArn"), _texts((policy.get("accessScope") or {}).get("namespaces")))
         for policy in found
+        if isinstance(policy, dict) and _text(policy, "policyArn")
     )
 
 
@@ -160,19 +162,19 @@ def _ask(eks: Eks, cluster_name: str, operation: str, **parameters: str) -> dict
     endpoints.partition_of(eks.region)
     credentials = eks.source()
     try:
-        asked = client(botocore_session(eks.session), "eks", eks.region, credentials, timeout=eks.timeout)
-        call = getattr(asked, xform_name(operation), None)
+        used = client(botocore_session(eks.session), "eks", eks.region, credentials, timeout=eks.timeout)
+        call = getattr(used, xform_name(operation), None)
         if call is None:
             raise ClusterError(f"{operation} needs botocore 1.34")
-        answer: dict[str, Any] = call(**parameters)
+        answer = asked(call, **parameters)
     except ClientError as error:
         _tell_date(eks, error.response)
-        raise _refused(error, operation, cluster_name, eks.region) from error.with_traceback(None)
-    except (BotoCoreError, ValueError) as error:
+        raise _refused(error, operation, cluster_name, eks.region) from without_frames(error)
+    except (BotoCoreError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"{operation} {cluster_name} got no answer from EKS in {eks.region}: {printable_line(str(error))}",
             retryable=True,
-        ) from error.with_traceback(None)
+        ) from without_frames(error)
     _tell_date(eks, answer)
     return answer
 
@@ -182,22 +184,45 @@ def _tell_date(eks: Eks, answer: dict[str, Any]) -> None:
         eks.on_date(str(((answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date") or ""))
 
 
-def _cluster(answer: dict[str, Any]) -> Cluster:
+def _member(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What the answer is about. Raises ClusterError for an answer without it, which botocore lets through."""
+    found = answer.get(name)
+    if not isinstance(found, dict):
+        raise ClusterError(f"EKS answered without {name!r}: something that is not EKS answered", retryable=True)
+    return found
+
+
+def _text(answer: Mapping[str, Any], name: str) -> str:
+    """A text of the answer, printable; "" for what is none: botocore looks at no type."""
+    value = answer.get(name)
+    return printable_line(value) if isinstance(value, str) else ""
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    found = values if isinstance(values, list) else []
+    return tuple(printable_line(value) for value in found if isinstance(value, str))
+
+
+def _cluster(cluster_name: str, answer: Mapping[str, Any]) -> Cluster:
     vpc = answer.get("resourcesVpcConfig") or {}
     access = answer.get("accessConfig") or {}
     return Cluster(
-        name=answer["name"],
-        endpoint=answer.get("endpoint") or "",
-        certificate_authority=(answer.get("certificateAuthority") or {}).get("data") or "",
-        arn=answer.get("arn") or "",
-        status=answer.get("status") or "",
-        version=answer.get("version") or "",
-        authentication_mode=access.get("authenticationMode"),
-        endpoint_public_access=vpc.get("endpointPublicAccess"),
-        endpoint_private_access=vpc.get("endpointPrivateAccess"),
-        vpc_id=vpc.get("vpcId") or "",
-        outpost_id=answer.get("id") or "",
+        name=cluster_name,
+        endpoint=_text(answer, "endpoint"),
+        certificate_authority=_text(answer.get("certificateAuthority") or {}, "data"),
+        arn=_text(answer, "arn"),
+        status=_text(answer, "status"),
+        version=_text(answer, "version"),
+        authentication_mode=_text(access, "authenticationMode") or None,
+        endpoint_public_access=_flag(vpc.get("endpointPublicAccess")),
+        endpoint_private_access=_flag(vpc.get("endpointPrivateAccess")),
+        vpc_id=_text(vpc, "vpcId"),
+        outpost_id=_text(answer, "id"),
     )
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _refused(error: Any, operation: str, cluster_name: str, region: str) -> ClusterError:  # noqa: ANN401 - botocore's ClientError

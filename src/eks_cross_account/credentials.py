@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eks_cross_account import endpoints
+from eks_cross_account._discretion import discreet
 from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -21,6 +22,7 @@ from eks_cross_account.errors import (
     CredentialsUnavailableError,
     StsUnavailableError,
     UnknownRegionError,
+    without_frames,
 )
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
@@ -185,17 +187,21 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
     """The session's credentials at this moment, with their expiration where botocore knows one."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where AWS is asked
 
-    try:
+    def ask() -> dict[str, Any]:
         credentials = session.get_credentials()
-        frozen = None if credentials is None else credentials.get_frozen_credentials()
+        return {"all": credentials, "now": None if credentials is None else credentials.get_frozen_credentials()}
+
+    try:
+        found = asked(ask)
     except BotoCoreError as error:
-        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from error.with_traceback(None)
+        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from without_frames(error)
     except (
         ClientError,
         ValueError,
         RuntimeError,
     ) as error:  # a profile's role was refused; an expiration is bad or past
-        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from error.with_traceback(None)
+        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from without_frames(error)
+    credentials, frozen = found["all"], found["now"]
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
         raise CredentialsUnavailableError(f"no AWS credentials were found ({where})")
@@ -268,20 +274,55 @@ def assume_role(  # noqa: PLR0913 - one hop, where it stands and how to ask
 
     try:
         sts = client(_botocore_session(session, None), "sts", region, credentials, timeout=timeout)
-        answer = sts.assume_role(**hop.request())
+        return _granted(asked(sts.assume_role, **hop.request()), credentials)
     except ClientError as error:
-        raise refused(error, hop, place, number) from error.with_traceback(None)
-    except (BotoCoreError, ValueError) as error:
+        raise refused(error, hop, place, number) from without_frames(error)
+    except (BotoCoreError, ValueError, RuntimeError) as error:
         raise StsUnavailableError(
-            f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: {error}"
-        ) from error.with_traceback(None)
-    granted = answer["Credentials"]
-    return FrozenCredentials(
-        granted["AccessKeyId"],
-        granted["SecretAccessKey"],
-        granted["SessionToken"],
-        _earliest(granted["Expiration"], credentials.expiration),
+            f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: {printable_line(str(error))}"
+        ) from without_frames(error)
+
+
+def _granted(answer: Mapping[str, Any], before: FrozenCredentials) -> FrozenCredentials:
+    """The credentials in an answer of AssumeRole. Raises UnreadableAnswerError where they are not there."""
+    granted = answer.get("Credentials") or {}
+    key, secret, token = (granted.get(name) or "" for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    expiration = granted.get("Expiration")
+    if not (key and secret and token) or not isinstance(expiration, datetime) or expiration.tzinfo is None:
+        raise UnreadableAnswerError("an answer without credentials: something that is not STS answered")
+    return FrozenCredentials(key, secret, token, _earliest(expiration, before.expiration))
+
+
+class UnreadableAnswerError(ValueError):
+    """What answered is not AWS. The text is ours: botocore's own holds the whole answer, keys and all."""
+
+
+def asked(call: Callable[..., Any], **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - the operation's
+    """What AWS answers to a call of botocore's, without a word of it in a log. Raises what botocore raises.
+
+    But UnreadableAnswerError for an answer that botocore's parsers stumble over: they raise whatever they meet.
+    """
+    from json import JSONDecodeError  # noqa: PLC0415 - only where AWS is asked
+
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    stumbled = (
+        ResponseParserError,
+        JSONDecodeError,
+        UnicodeError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        AttributeError,
     )
+    try:
+        with discreet():
+            answer: dict[str, Any] = call(**parameters)
+        return answer
+    except stumbled as error:
+        kind = type(error).__name__
+    # not inside the handler: there it would keep the error, whose text and frames hold the answer
+    raise UnreadableAnswerError(f"something that is not AWS answered, or broke off ({kind})")
 
 
 def refused(error: Any, hop: RoleHop, place: str, number: int) -> AssumeRoleError:  # noqa: ANN401 - botocore's ClientError
@@ -306,7 +347,7 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     try:
         made.get_scoped_config()
     except BotoCoreError as error:  # no such profile, or a file that cannot be read
-        raise CredentialsUnavailableError(f"AWS configuration: {error}") from error.with_traceback(None)
+        raise CredentialsUnavailableError(f"AWS configuration: {error}") from without_frames(error)
     return made
 
 

@@ -12,6 +12,7 @@ import binascii
 import os
 import ssl
 import weakref
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _HEADER = "authorization"  # as both clients spell it in a request's headers
 _KEYS = (_HEADER, "BearerToken")  # kubernetes < 36 reads the first, kubernetes_asyncio and 36.0.0 the second
-_UNAUTHORIZED = 401
+_SWITCHING, _UNAUTHORIZED = 101, 401
 _HANDSHAKE = f"Handshake status {_UNAUTHORIZED}"  # what websocket-client says, and all that stream() passes on
 _NOT_YET = "Bearer (no token yet)"  # the hook replaces it; a slot must be there for the hook to be asked at all
 
@@ -66,6 +67,7 @@ def api_client(
     _check_sends(used.auth_settings, used)
     client: Any = _stream_aware(classes.ApiClient, classes.ApiException, provider)(used)
     weakref.finalize(client, authority)
+    _keep_to_the_cluster(client.rest_client.pool_manager)
     send = client.rest_client.request
 
     def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
@@ -114,6 +116,7 @@ async def async_api_client(
     used.refresh_api_key_hook = hook
     client: Any = (client_class or classes.ApiClient)(used)
     weakref.finalize(client, authority)
+    _keep_session_to_the_cluster(client.rest_client.pool_manager)
     send = client.rest_client.request
 
     async def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
@@ -252,6 +255,64 @@ def _with_token(options: dict[str, Any], token: EksToken) -> dict[str, Any]:
     return {**options, "headers": {**headers, _HEADER: token.bearer}}
 
 
+def _keep_to_the_cluster(manager: Any) -> None:  # noqa: ANN401 - urllib3's PoolManager, or one for a proxy
+    """Follow no redirect: who answers does not say where the next request goes. And print no header.
+
+    ``Configuration.debug`` has http.client print every request of the process to stdout, tokens and all.
+    """
+    send = manager.urlopen
+
+    def urlopen(method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # noqa: ANN401, ARG001, FBT001, FBT002 - urllib3's
+        return send(method, url, redirect=False, **options)
+
+    manager.urlopen = urlopen
+    pools = dict(manager.pool_classes_by_scheme)
+    connection = type("QuietConnection", (pools["https"].ConnectionCls,), {"debuglevel": 0})
+    pools["https"] = type("QuietPool", (pools["https"],), {"ConnectionCls": connection})
+    manager.pool_classes_by_scheme = pools
+
+
+_HELD = ContextVar("eks_cross_account_held", default=False)  # a handshake of ours goes on
+
+
+def _hold_websockets() -> None:
+    """The same for the websockets of ``stream()``: websocket-client repeats the token to any ws:// that it is sent to.
+
+    It takes no option from us, so the class is replaced where ``stream()`` finds it; other clients' are as they were.
+    """
+    from kubernetes.stream import ws_client  # noqa: PLC0415 - loaded already, where there is a stream
+
+    module: Any = ws_client
+    base: Any = module.WebSocket
+    if getattr(base, "is_held", False):
+        return
+
+    class HeldWebSocket(base):  # type: ignore[misc]
+        is_held = True
+
+        def connect(self, url: str, **options: Any) -> None:  # noqa: ANN401 - websocket-client's
+            if not _HELD.get():
+                super().connect(url, **options)
+                return
+            super().connect(url, **{**options, "redirect_limit": 0})
+            status = getattr(self.handshake_response, "status", _SWITCHING)
+            if status != _SWITCHING:  # an old release takes the redirect for a connection
+                self.shutdown()
+                raise EksTokenError(f"the API server answered {status}, and no redirect of a websocket is followed")
+
+    module.WebSocket = HeldWebSocket
+
+
+def _keep_session_to_the_cluster(session: Any) -> None:  # noqa: ANN401 - aiohttp's
+    """Follow no redirect: aiohttp would go on without the token."""
+    send = session.request
+
+    def request(method: str, url: Any, **options: Any) -> Any:  # noqa: ANN401 - aiohttp's
+        return send(method, url, **{**options, "allow_redirects": False})
+
+    object.__setattr__(session, "request", request)  # past ClientSession's own, which warns in asyncio's debug mode
+
+
 def _discard(answer: Any) -> None:  # noqa: ANN401 - a RESTResponse, around urllib3's
     """Give the connection of an answer that nobody reads back to its pool."""
     raw = getattr(answer, "response", answer)
@@ -317,11 +378,15 @@ def _stream_aware(base: Any, api_exception: Any, provider: TokenProvider) -> Any
 
         def send(arguments: tuple[Any, ...], options: dict[str, Any], token: EksToken) -> Any:  # noqa: ANN401 - as above
             sent, named = _signed(arguments, options, token)
+            _hold_websockets()
+            held = _HELD.set(True)
             try:
                 return handshake(*sent, **named)
             except api_exception as error:
                 del sent, named
                 raise without_frames(error)  # noqa: B904 - the same error
+            finally:
+                _HELD.reset(held)
 
         return call
 

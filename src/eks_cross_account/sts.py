@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from eks_cross_account import _gourl, endpoints
+from eks_cross_account._discretion import discreet
 from eks_cross_account._printable import printable, printable_message
 from eks_cross_account.credentials import CONNECT_TIMEOUT, READ_TIMEOUT
 from eks_cross_account.errors import (
@@ -115,15 +116,21 @@ def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any
     headers = {CLUSTER_HEADER: cluster_name, "Accept": "application/json", "Connection": "close"}
     limits = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout), read=timeout)
     try:
-        with _pool(f"https://{host}/", session, os.environ) as pool:
+        with discreet(), _pool(f"https://{host}/", session, os.environ) as pool:
             answer = pool.request(
                 "GET", url, headers=headers, timeout=limits, redirect=False, retries=False, preload_content=False
             )
             body = answer.read(_MAX_BODY + 1)
             answer.close()
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        # from None: urllib3 puts the whole URL into its messages, and the URL is the credential
-        raise StsUnavailableError(f"no answer from {host}: {_reason(error)}") from None
+        reason = _reason(error)
+    else:
+        reason = ""
+    # urllib3 puts the whole URL into its messages, and the URL is the credential: neither its error goes on, nor ours
+    # with the URL among the variables of its frame
+    del url, query
+    if reason:
+        raise StsUnavailableError(f"no answer from {host}: {reason}")
     if len(body) > _MAX_BODY:
         raise StsUnavailableError(f"{host} answered more than {_MAX_BODY} bytes: that is not STS")
     return answer.status, body, str(answer.headers.get("Date", ""))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from eks_cross_account.airflow import CrossAccountEksHook, _connections
 from eks_cross_account.airflow._connections import ConnectionMissingError, access_of, look_up
 from eks_cross_account.airflow._seams import base_aws
 from eks_cross_account.airflow._target import Target
-from eks_cross_account.errors import AssumeRoleError, CredentialsError, UnknownRegionError
+from eks_cross_account.errors import AssumeRoleError, CredentialsError, StsUnavailableError, UnknownRegionError
 from eks_cross_account.sandbox import trust_policy
 
 if TYPE_CHECKING:
@@ -381,3 +382,80 @@ def test_an_endpoint_by_hand_asks_no_eks(eks_sandbox: Sandbox, connection: Any) 
 
     assert access.cluster().endpoint == "https://example.com"
     assert eks_sandbox.requests == []
+
+
+GRANTED = (
+    "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAX</AccessKeyId><SecretAccessKey>canary"
+    "</SecretAccessKey><SessionToken>canary</SessionToken></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+@pytest.mark.parametrize("cut", [10, 40, 90, 130])
+def test_half_an_answer_of_sts_is_said_without_the_keys_in_it(
+    eks_sandbox: Sandbox, connection: Any, caplog: pytest.LogCaptureFixture, cut: int
+) -> None:
+    eks_sandbox.respond("sts:AssumeRole", 200, GRANTED[:-cut])
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+
+    with (
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(StsUnavailableError, match="something that is not AWS") as raised,
+    ):
+        access.provider.get_token()
+
+    shown, link = "", raised.value
+    while link is not None:
+        whole = traceback.TracebackException.from_exception(link, capture_locals=True)
+        shown += f"{link!r} {link} {''.join(whole.format())}"
+        link = link.__cause__ or link.__context__
+    assert "canary" not in shown
+    assert "canary" not in caplog.text
+
+
+def test_two_connections_with_the_same_hops_and_other_keys_never_share_in_one_triggerer(
+    eks_sandbox: Sandbox, connection: Any
+) -> None:
+    other = f"arn:aws:iam::{B}:role/other"
+    eks_sandbox.add_role(other, trust=trust_policy(ROLE), allow=["eks:DescribeCluster"])
+    sessions = {name: eks_sandbox.issue_session(ROLE, name) for name in ("one", "two")}
+    for name, keys in sessions.items():
+        connection(name, login=keys.access_key, password=keys.secret_key, extra={"aws_session_token": keys.token})
+    eks_sandbox._world.roles[ROLE].allow = ("sts:AssumeRole",)
+
+    async def signed(name: str) -> tuple[str, Any]:
+        access = access_of(
+            await _connections.alook_up(target(aws_conn_id=name, hops=(RoleHop(other, session_name="same"),)))
+        )
+        await access.acluster()
+        return (await access.provider.aget_token()).value, access
+
+    async def both() -> list[tuple[str, Any]]:
+        return list(await asyncio.gather(*(signed(name) for name in ("one", "two") * 50)))
+
+    found = asyncio.run(both())
+
+    tokens = [value for value, _ in found]
+    assert len({id(access) for _, access in found}) == 2
+    assert len(set(tokens[::2])) == len(set(tokens[1::2])) == 1
+    assert tokens[0] != tokens[1]
+    seen = [(request.operation, request.access_key_id) for request in eks_sandbox.requests]
+    assert {key for operation, key in seen if operation == "sts:AssumeRole"} == {
+        keys.access_key[-4:]
+        for keys in sessions.values()  # of which the sandbox shows so much
+    }
+    assert len({key for operation, key in seen if operation == "eks:DescribeCluster"}) == 2
+
+
+@pytest.mark.parametrize(
+    "region",
+    ["evil.example/", "eu-west-1.evil.example#", "x@evil.example", "eu-west-1\r\nHost: x", "EU-WEST-1", "127.0.0.1"],
+)
+def test_a_region_of_the_extra_cannot_become_a_host(eks_sandbox: Sandbox, connection: Any, region: str) -> None:
+    connection("c", extra={"role_arn": ROLE, "region_name": region})
+
+    with pytest.raises(UnknownRegionError):
+        access_of(look_up(target(region=None))).provider.get_token()
+    signer(target())  # where the argument says the cluster's, the extra's is not where STS is asked either
+
+    assert {request.host for request in eks_sandbox.requests} == {"sts.eu-west-1.amazonaws.com"}

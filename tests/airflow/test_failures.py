@@ -306,3 +306,39 @@ def test_what_the_triggerer_named_keeps_its_name_and_ends_the_retries() -> None:
     assert failure is not None
     assert (failure.id, failure.for_good) == ("connection-missing", True)
     assert failure.line.count("Retrying will not help.") == 1
+
+
+WRONG_ANSWERS: dict[str, Any] = {
+    "a list": [],
+    "text": "x",
+    "nothing": None,
+    "a status that is a list": {"status": [1]},
+    "a status that is text": {"status": "denied"},
+    "a user that is a list": {"status": {"userInfo": ["x"]}},
+    "groups that are a number": {"status": {"userInfo": {"username": 7, "groups": 7}}},
+    "groups of mappings": {"status": {"userInfo": {"username": {}, "groups": [{}, None]}}},
+    "allowed that is text": {"status": {"allowed": "false", "reason": ["x"]}},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_a_cluster_that_answers_with_other_types_does_not_hide_the_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    monkeypatch.setattr(_failures, "review", lambda *_, **__: WRONG_ANSWERS[name])
+
+    with (
+        pytest.raises(EksFailure, match=r"\[eks:forbidden\]"),
+        named_failures(lambda: Target("analytics"), access, diagnose=True, pod=lambda: ""),
+    ):
+        raise api_error(403, STATUS)
+
+    assert "is allowed now" not in caplog.text
+
+
+def test_a_token_that_a_server_repeats_is_not_in_the_line() -> None:
+    token = "k8s-aws-v1.aHR0cHM6Ly9zdHMuZXUtd2VzdC0xLmFtYXpvbmF3cy5jb20vP0FjdGlvbj1HZXRDYWxsZXI"
+    error = api_error(403, status(f'pods "p" is forbidden: exceeded quota: {token}'))
+
+    assert "k8s-aws-v1.(hidden)" in of(error).line
+    assert token not in of(error).line

@@ -14,8 +14,8 @@ import ssl
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from eks_cross_account._discretion import discreet
 from eks_cross_account.airflow._connections import Access, access_of, alook_up, look_up
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AsyncKubernetesHook, KubernetesHook
 from eks_cross_account.errors import without_frames
 from eks_cross_account.kubernetes import api_client, async_api_client

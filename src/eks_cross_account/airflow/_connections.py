@@ -26,8 +26,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
+from eks_cross_account._discretion import discreet
 from eks_cross_account._printable import printable
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
@@ -308,7 +308,11 @@ def _translated(error: Exception, connected: Connected) -> EksTokenError:
     """What the provider's session code raised, as an error of ours."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415 - as above
     from botocore.exceptions import ConnectionError as NoConnectionError  # noqa: PLC0415 - as above
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - as above
 
+    if isinstance(error, ResponseParserError):
+        error.args = ()  # its text is the whole answer, with the keys in it
+        return StsUnavailableError(f"{connected.label}: something that is not AWS answered, or broke off")
     wrapper = connected.wrapper
     place = f"hop 1 of {len(connected.roles)}, {connected.label}"
     if isinstance(error, ClientError):

@@ -14,10 +14,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable_line, printable_page
+from eks_cross_account._discretion import discreet
+from eks_cross_account._printable import printable_line, printable_page, without_secrets
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import Access, ConnectionMissingError
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._seams import AirflowException, AirflowFailException
 from eks_cross_account.airflow._target import UnknownTriggerVersionError
 from eks_cross_account.diagnosis import Finding, Report
@@ -74,7 +74,7 @@ class Failure:
     def line(self) -> str:
         """The exception's first line; alerts carry no more. Printable ASCII."""
         help_ = "Retrying may help." if self.retry else "Retrying will not help."
-        return printable_line(f"[eks:{self.id}] {self.text.rstrip('.')}. {help_}")
+        return printable_line(f"[eks:{self.id}] {without_secrets(self.text).rstrip('.')}. {help_}")
 
 
 class EksFailure(AirflowException):  # type: ignore[misc] # Airflow has no types here
@@ -336,7 +336,8 @@ def _explained(failure: Failure, access: Access | None) -> Failure:
         _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
         report = page_of(failure, access)
         known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
-        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, printable_page(report.to_text()))
+        page = printable_page(without_secrets(report.to_text()))
+        _LOG.error("%s\n%s", _sharpened(failure, known.identity, access).line, page)
     return _sharpened(failure, known.identity, access)
 
 
@@ -434,8 +435,9 @@ def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[F
     if isinstance(review, str):
         yield Finding("api-server", "UNKNOWN", "api-server", "API server", review)
         return
-    user = (review.get("status") or {}).get("userInfo") or {}
-    groups = ", ".join(map(str, user.get("groups") or [])) or "none"
+    user = _mapping(_mapping(review.get("status")).get("userInfo"))
+    found = user.get("groups")
+    groups = ", ".join(map(str, found if isinstance(found, list) else [])) or "none"
     seen = f"sees user {user.get('username')!r}, groups {groups}"
     yield Finding("api-server", "PASS", "api-server", "API server", seen)
     denial = failure.denial
@@ -456,8 +458,8 @@ def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Find
     if isinstance(review, str):
         yield Finding("permission", "UNKNOWN", "api-server", "permission", review)
         return
-    status = review.get("status") or {}
-    if status.get("allowed"):
+    status = _mapping(review.get("status"))
+    if status.get("allowed") is True:
         yield Finding(
             "permission", "WARN", "api-server", "permission", f"{_asked(denial)} is allowed now: tried too early"
         )
@@ -469,12 +471,18 @@ def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Find
 def _ask(access: Access, kind: str, body: dict[str, Any], end: float) -> dict[str, Any] | str:
     """The API server's answer, or why there is none."""
     try:
-        return review(access, kind, body, timeout=_left(end))
+        answer: object = review(access, kind, body, timeout=_left(end))
+        return answer if isinstance(answer, dict) else f"{kind} was answered by something that is no Kubernetes"
     except EksTokenError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - a diagnosis must not hide the failure that it is about
         status = getattr(error, "status", None)
         return f"{kind} was answered {status}" if status else f"{kind} was not answered: {type(error).__name__}"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """What a server calls an object, {} where it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _left(end: float) -> float:

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._discretion import discreet
 from eks_cross_account._printable import printable_page
 from eks_cross_account.airflow._connections import (
     Connected,
@@ -19,7 +20,6 @@ from eks_cross_account.airflow._connections import (
     look_up,
     role_session,
 )
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of

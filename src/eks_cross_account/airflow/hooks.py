@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._discretion import discreet
 from eks_cross_account.airflow._clients import EksKubernetesHook, review
 from eks_cross_account.airflow._connections import Access, access_of, look_up
-from eks_cross_account.airflow._discretion import discreet
 from eks_cross_account.airflow._failures import failure_of
 from eks_cross_account.airflow._seams import BaseHook
 from eks_cross_account.airflow._target import Target, hops_of

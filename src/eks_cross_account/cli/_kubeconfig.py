@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable, printable_message
+from eks_cross_account._printable import printable, printable_message, without_secrets
 from eks_cross_account.cli._main import UsageError
 from eks_cross_account.diagnosis._any_cluster import judge_rights
 
@@ -27,6 +27,7 @@ def report(options: argparse.Namespace, wanted: Wanted) -> Report:
     try:
         from kubernetes import client, config  # noqa: PLC0415 - an extra
         from kubernetes.config import ConfigException  # noqa: PLC0415 - as above
+        from yaml import YAMLError  # type: ignore[import-untyped] # noqa: PLC0415 - comes with the client
     except ImportError:
         raise UsageError(
             "--kubeconfig, --context and --in-cluster need the extra kubernetes: "
@@ -37,8 +38,12 @@ def report(options: argparse.Namespace, wanted: Wanted) -> Report:
     chosen = {} if options.in_cluster else {"config_file": options.kubeconfig, "context": options.context}
     try:
         load(client_configuration=configuration, **chosen)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:  # and what YAML with other shapes does
-        raise UsageError(f"this configuration cannot be used: {printable_message(str(error))}") from None
+    except (ConfigException, OSError) as error:
+        shown = printable_message(without_secrets(str(error)))
+        raise UsageError(f"this configuration cannot be used: {shown}") from None
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # YAML of other shapes; not in its own words, which quote the file, and a kubeconfig holds tokens
+        raise UsageError(f"this configuration cannot be used: it is no kubeconfig ({type(error).__name__})") from None
     name = options.context or ("in-cluster" if options.in_cluster else "the current context")
     configuration.retries = False
     with client.ApiClient(configuration) as api:
@@ -58,18 +63,17 @@ class _Asker:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
         """Status and document; 0 and why, where no Kubernetes answered."""
         try:
-            answer = self._called(method, path, body)
+            document = self._api.sanitize_for_serialization(self._called(method, path, body))
         except self._error as error:
             return self._refused(error)
         except Exception as error:  # noqa: BLE001 - urllib3's, and what the client makes of an answer that is none
             return 0, {"message": f"no answer from {printable(self._api.configuration.host)}: {type(error).__name__}"}
-        document = self._api.sanitize_for_serialization(answer)
         return 200, document if isinstance(document, dict) else {}
 
     def _refused(self, error: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 - the client's ApiException
         try:
             document = json.loads(error.body or "")
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             document = None
         if error.status and isinstance(document, dict):
             return int(error.status), document

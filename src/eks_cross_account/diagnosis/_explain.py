@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable_message
+from eks_cross_account._printable import printable_message, without_secrets
 from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis._ids import IDS
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
@@ -69,7 +69,8 @@ class Explanation:
 
 def explain(text: str, *, now: datetime) -> tuple[Explanation, ...]:
     """What the paste says, each thing once, at most 20; empty where nothing in it is known. Never raises."""
-    told = [*_tokens(text, now), *_denials(text), *_known(text)]
+    shown = without_secrets(text)
+    told = [*_tokens(text, now), *_denials(shown), *_known(shown)]
     unique = list({(item.id, item.cause, item.identity, item.denial): item for item in told}.values())
     specific = [item for item in unique if item.id not in _GENERAL]
     return tuple((specific or unique)[:_SHOWN])

@@ -17,7 +17,7 @@ from eks_cross_account.cluster import (
     access_entry,
     associated_policies,
 )
-from eks_cross_account.credentials import client
+from eks_cross_account.credentials import UnreadableAnswerError, asked, client
 from eks_cross_account.errors import ClusterError, EksTokenError, InvalidArnError
 from eks_cross_account.identity import canonicalize, parse_arn, strip_path
 from eks_cross_account.mapping import AwsAuth, AwsAuthRow, parse_aws_auth
@@ -104,15 +104,23 @@ def get_role(  # noqa: PLR0913 - whose role, as whom, and how to ask
         return NotChecked(needs, f"these credentials are of account {account or 'unknown'}")
     try:
         iam = client(session, "iam", region, credentials, timeout=timeout)
-        role = iam.get_role(RoleName=principal.resource.rsplit("/", 1)[1])["Role"]
+        role = _role_in(asked(iam.get_role, RoleName=principal.resource.rsplit("/", 1)[1]))
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code == "NoSuchEntity":
             return None
         return NotChecked(needs) if code in _DENIED else NotChecked(why=f"iam:GetRole: {printable_line(code)}")
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, ValueError, RuntimeError) as error:
         return NotChecked(why=f"no answer from IAM: {printable_message(str(error))}")
-    return RoleEvidence(role["Arn"], role.get("RoleId") or "", role.get("CreateDate"))
+    return RoleEvidence(printable_line(role["Arn"]), printable_line(role.get("RoleId") or ""), role.get("CreateDate"))
+
+
+def _role_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = answer.get("Role") or {}
+    if not found.get("Arn"):
+        raise UnreadableAnswerError("something that is not IAM answered")
+    role: Mapping[str, Any] = found
+    return role
 
 
 def look_up_entry(

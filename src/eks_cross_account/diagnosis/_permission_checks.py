@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eks_cross_account._printable import printable_message
 from eks_cross_account.diagnosis import _access_policies, manifests
 from eks_cross_account.diagnosis._mapping_probes import EntryEvidence, NotChecked
-from eks_cross_account.diagnosis.remedies import grant
+from eks_cross_account.diagnosis.remedies import grant, is_group
 from eks_cross_account.diagnosis.report import Finding, Remedy, State
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _user(evidence: Evidence) -> ApiUser | None:
 
 def _grant(evidence: Evidence, seen: PermissionsEvidence, rules: Sequence[Rule]) -> Remedy:
     user, entry = _user(evidence), _entry(evidence)
-    held = [name for name in (user.groups if user is not None else ()) if not name.startswith("system:")]
+    held = [name for name in (user.groups if user is not None else ()) if is_group(name)]
     group = held[0] if held else _GROUP
     name = manifests.name_of_more(rules, group)
     if evidence.cluster is None and user is not None and user.username.startswith(_SERVICE_ACCOUNT):

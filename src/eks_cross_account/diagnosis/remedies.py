@@ -435,11 +435,11 @@ def grant(  # noqa: PLR0913 - who, what, where
     grammar is a hole. ``name``: of the Role. Raises ValueError for no rules, and for one with a wildcard.
     """
     wanted = manifests.checked_rules(rules)
-    had = None if groups is None else tuple(each if _is_group(each) else "<GROUP>" for each in groups)
+    had = None if groups is None else tuple(each if is_group(each) else "<GROUP>" for each in groups)
     cluster = cluster_name if cluster_name and _CLUSTER.fullmatch(cluster_name) else "<CLUSTER>"
     entry = _Entry(cluster, _region(region or ""), _principal(principal_arn or ""), had)
     place = namespace if manifests.is_namespace(namespace) else _NAMESPACE
-    least = _by_group(entry, wanted, place, group if _is_group(group) else "<GROUP>", name)
+    least = _by_group(entry, wanted, place, group if is_group(group) else "<GROUP>", name)
     broader = _by_policy(entry, wanted, None if any(rule.cluster_scoped for rule in wanted) else place)
     return Remedy(
         f"two ways, of which one is enough. {least.text} {broader.text}",
@@ -503,7 +503,8 @@ def _region(name: str) -> str:
     return name
 
 
-def _is_group(name: str) -> bool:
+def is_group(name: str) -> bool:
+    """Whether an access entry can have it, and shell, aws-cli and people read it in one way."""
     try:
         return _GROUP.fullmatch(manifests.checked_group(name)) is not None and "://" not in name  # aws-cli opens URLs
     except ValueError:

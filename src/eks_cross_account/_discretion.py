@@ -1,6 +1,7 @@
 """Keeps keys out of logs. Touches the loggers of botocore and urllib3, and nothing else.
 
-At DEBUG botocore logs the body of AssumeRole's answer, with the keys in it, and urllib3 the presigned URL.
+At DEBUG botocore logs the body of AssumeRole's answer, with the keys in it, and urllib3 the presigned URL. At WARNING
+botocore logs the exception of a refresh that failed, whose text is that body where it could not be parsed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _ASKING = ContextVar("eks_cross_account_asking", default=False)  # what this thr
 
 class _Discreet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _ASKING.get() or record.levelno > logging.DEBUG
+        if not _ASKING.get():
+            return True
+        record.exc_info = record.exc_text = None
+        return record.levelno > logging.DEBUG
 
 
 _FILTER = _Discreet()
