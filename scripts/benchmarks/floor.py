@@ -1,4 +1,4 @@
-"""The floor: the least a Python of the standard library can do for one token. A peer of scripts/bench, no part of ours."""
+"""The floor: the least a Python of the standard library can do for one token. A peer of scripts/bench, not ours."""
 
 import hashlib
 import hmac
@@ -32,7 +32,8 @@ query = urlencode(
     quote_via=quote,
     safe="-_.~",
 )
-request = f"GET\n/\n{query}\nhost:{host}\nx-k8s-aws-id:{cluster_name}\n\nhost;x-k8s-aws-id\n{hashlib.sha256().hexdigest()}"
+headers = f"host:{host}\nx-k8s-aws-id:{cluster_name}\n\nhost;x-k8s-aws-id"
+request = f"GET\n/\n{query}\n{headers}\n{hashlib.sha256().hexdigest()}"
 signing = f"AWS4{secret}".encode()
 for part in (day, region, "sts", "aws4_request"):
     signing = hmac.digest(signing, part.encode(), "sha256")

@@ -26,7 +26,7 @@ from eks_cross_account import FrozenCredentials, TokenProvider, encode_token, ex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KEY, SECRET, SESSION = "ASIAEXAMPLEEXAMPLE01", "x" * 40, b64encode(Random(1).randbytes(585)).decode()  # noqa: S105 - no secret of anybody
+KEY, SECRET, SESSION = "ASIAEXAMPLEEXAMPLE01", "x" * 40, b64encode(Random(1).randbytes(585)).decode()
 REGION, CLUSTER = "eu-west-1", "analytics"
 SLICE = 0.33  # seconds
 PARAMS = {
@@ -49,9 +49,7 @@ def signer_reused() -> Callable[[], Any]:
     signer = RequestSigner(ServiceId("sts"), REGION, "sts", "v4", Credentials(KEY, SECRET, SESSION), events)
 
     def sign(_: Any = session) -> str:
-        return encode_token(
-            signer.generate_presigned_url(PARAMS, region_name=REGION, expires_in=60, operation_name="")
-        )
+        return encode_token(signer.generate_presigned_url(PARAMS, region_name=REGION, expires_in=60, operation_name=""))
 
     return sign
 
@@ -190,8 +188,10 @@ DENIED = (
     'pods "report-x1" is forbidden: User "arn:aws:sts::222222222222:assumed-role/airflow/s" cannot get resource '
     '"pods/log" in API group "" in the namespace "data"\n'
 )
-NOISE = "[2026-02-03T04:05:06.789+0000] {pod_manager.py:488} INFO - [base] 200 rows written to s3 in 0.3 s, all is well\n"
-PLAIN = re.compile(r'User "([^"]*)" cannot ([a-z]+) resource "([^"]*)" in API group "([^"]*)" in the namespace "([^"]*)"')
+NOISE = "[2026-02-03T04:05:06.789+0000] {pod_manager.py:488} INFO - [base] 200 rows written in 0.3 s, all is well\n"
+PLAIN = re.compile(
+    r'User "([^"]*)" cannot ([a-z]+) resource "([^"]*)" in API group "([^"]*)" in the namespace "([^"]*)"'
+)
 
 
 def log(megabytes: int) -> str:

@@ -1,4 +1,4 @@
-"""How long ``check`` takes on loopback, healthy; beside the same calls one after another, and the longest chain of them.
+"""How long ``check`` takes on loopback, healthy; beside the same calls in a row, and the longest chain of them.
 
 Run by scripts/bench. The chain is measured in the very run: each call that goes out is timed, and the chain is the
 longest way through what had to wait for what (credentials, hop; then DescribeCluster, reach, review; or the token's
@@ -105,7 +105,8 @@ def chained() -> tuple[float, float]:
     """The check's time and its longest dependent chain's, of one run."""
     CHAIN.take()
     with patched(side_by_side=side_by_side):
-        stack = [mock.patch.object(module, name, timed(getattr(module, name))) for module, names in LEAVES for name in names]
+        leaves = [(module, name) for module, names in LEAVES for name in names]
+        stack = [mock.patch.object(module, name, timed(getattr(module, name))) for module, name in leaves]
         for each in stack:
             each.start()
         try:

@@ -1,4 +1,4 @@
-"""From the start of a task to its pod: EksPodOperator and ours in turn, by dag.test() on the sandbox. Run by scripts/bench.
+"""From the start of a task to its pod: EksPodOperator and ours in turn, by dag.test(). Run by scripts/bench.
 
 The stand, the DAG and the surroundings are those of scripts/beside, where nothing is wrong.
 """

@@ -98,7 +98,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _parser(only: str | None = None) -> argparse.ArgumentParser:
     """Of all commands, or of one: `token` must not pay for the flags of the others."""
-    parser = argparse.ArgumentParser(prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False, formatter_class=_formatter
+    )
     parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
     # prog: argparse loads shutil, bz2 and lzma to find it out
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="eks-token-check")
