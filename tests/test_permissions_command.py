@@ -325,6 +325,7 @@ def test_a_kubeconfig_is_asked_by_its_own_way_in(run: Any, cluster: Sandbox) -> 
     assert "pods/exec" in remedy["yaml"]
 
 
+@pytest.mark.filterwarnings("ignore:HTTPResponse.getheaders:DeprecationWarning")  # of urllib3 2, in kubernetes 23
 def test_a_kubeconfig_whose_user_is_nobody_says_so(run: Any, cluster: Sandbox, tmp_path: Path) -> None:
     file = cluster.write_kubeconfig(cluster.cluster(), role_arn=ROLE)
     document = json.loads(file.read_text())
@@ -334,8 +335,8 @@ def test_a_kubeconfig_whose_user_is_nobody_says_so(run: Any, cluster: Sandbox, t
 
     ran = run("permissions", "--check", "--kubeconfig", str(other), "--namespace", "data")
 
-    assert ran.code == 1
     assert "[unauthorized]" in ran.out
+    assert ran.code == 1
 
 
 def test_a_grant_for_everything_passes_and_names_cluster_scope(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

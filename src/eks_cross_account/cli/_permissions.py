@@ -233,7 +233,7 @@ def _row(rule: dict[str, Any], mark: str) -> list[str]:
 def _upgrade(options: argparse.Namespace) -> int:
     """What a newer provider asks for that an older one did not."""
     versions = dict(MWAA_LINES)
-    old = versions.get(options.upgrade_from, options.upgrade_from)
+    old = versions.get(str(options.upgrade_from), str(options.upgrade_from))
     new = options.provider_version or NEWEST
     new = versions.get(new, new)
     given = {
