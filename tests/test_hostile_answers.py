@@ -9,6 +9,7 @@ import threading
 import traceback
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -97,6 +98,8 @@ QUESTIONS: dict[str, Callable[[], Any]] = {
     "entries": lambda: access_entries(eks(), "analytics"),
     "policies": lambda: associated_policies(eks(), "analytics", ROLE),
 }
+if tuple(map(int, version("botocore").split(".")[:2])) < (1, 34):  # older than access entries
+    del QUESTIONS["entry"], QUESTIONS["entries"], QUESTIONS["policies"]
 SHAPES = {
     "nothing": b"",
     "HTML": b"<html><body>Sign in to the network</body></html>",

@@ -424,7 +424,9 @@ def test_two_connections_with_the_same_hops_and_other_keys_never_share_in_one_tr
     eks_sandbox._world.roles[ROLE].allow = ("sts:AssumeRole",)
 
     async def signed(name: str) -> tuple[str, Any]:
-        access = access_of(await _connections.alook_up(target(aws_conn_id=name, hops=(RoleHop(other, session_name="same"),))))
+        access = access_of(
+            await _connections.alook_up(target(aws_conn_id=name, hops=(RoleHop(other, session_name="same"),)))
+        )
         await access.acluster()
         return (await access.provider.aget_token()).value, access
 
