@@ -98,8 +98,8 @@ QUESTIONS: dict[str, Callable[[], Any]] = {
     "entries": lambda: access_entries(eks(), "analytics"),
     "policies": lambda: associated_policies(eks(), "analytics", ROLE),
 }
-if tuple(map(int, version("botocore").split(".")[:2])) < (1, 34):  # which knows no access entries
-    QUESTIONS = {"cluster": QUESTIONS["cluster"]}
+if tuple(map(int, version("botocore").split(".")[:2])) < (1, 34):  # older than access entries
+    del QUESTIONS["entry"], QUESTIONS["entries"], QUESTIONS["policies"]
 SHAPES = {
     "nothing": b"",
     "HTML": b"<html><body>Sign in to the network</body></html>",

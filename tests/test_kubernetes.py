@@ -11,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -579,7 +578,8 @@ def test_no_redirect_of_exec_is_followed(client: Any, server: ApiServer, elsewhe
 
     server.status, server.location = 307, f"{scheme}://127.0.0.1:{elsewhere.getsockname()[1]}/"
 
-    with pytest.raises(kubernetes.client.ApiException):
+    # AttributeError: kubernetes 36.0.0, which decodes the body of a failed handshake that has none
+    with pytest.raises((kubernetes.client.ApiException, AttributeError)):
         stream(core(client).connect_get_namespaced_pod_exec, "p1", "data", command=["true"], _request_timeout=2)
 
     assert_nobody_came(elsewhere)
@@ -609,16 +609,15 @@ def test_the_asyncio_client_follows_no_redirect(
 def test_the_clients_debug_mode_prints_no_token(
     provider: TokenProvider, server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 0)  # debug mode changes it for the whole process
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 0)  # of the whole process
     configuration = kubernetes.client.Configuration()
     configuration.debug = True
 
     with api_client(provider, server.cluster, configuration=configuration) as made:
+        monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)  # old releases undo it when they copy
         core(made).list_namespaced_pod("data")
 
     assert_all_signed(server, 1)
-    # the next Configuration of an old client switches it off again
-    assert http.client.HTTPConnection.debuglevel == 1 or version("kubernetes").startswith("23.")
     printed = capsys.readouterr()
     assert "k8s-aws-v1" not in printed.out + printed.err
     configuration.debug = False

@@ -207,6 +207,17 @@ def test_an_earlier_report_and_a_live_token_are_told_of_without_it(
     assert token not in repr(explain(paste.read_text(), now=utc_now()))
 
 
+def test_verify_prints_no_token_where_a_program_has_http_client_print_requests(
+    eks_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = get_token(cluster_name="analytics", region="eu-west-1").value
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+
+    verify_token(token, cluster_name="analytics", region="eu-west-1")
+
+    assert_kept(eks_sandbox, capsys.readouterr().out)
+
+
 def walked(error: BaseException) -> str:
     """All that a reporter of errors may send: each frame of each error, its variables to a depth of five."""
     shown = []

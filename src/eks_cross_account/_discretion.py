@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,3 +53,15 @@ def discreet() -> Iterator[None]:
         yield
     finally:
         _ASKING.reset(token)
+
+
+def quiet(manager: Any) -> Any:  # noqa: ANN401 - urllib3's PoolManager, or one for a proxy
+    """The manager, whose connections print no header: ``http.client`` has a debug level for the whole process.
+
+    ``kubernetes.client.Configuration.debug`` sets it, and then every request goes to stdout, tokens and all.
+    """
+    pools = dict(manager.pool_classes_by_scheme)
+    connection = type("QuietConnection", (pools["https"].ConnectionCls,), {"debuglevel": 0})
+    pools["https"] = type("QuietPool", (pools["https"],), {"ConnectionCls": connection})
+    manager.pool_classes_by_scheme = pools
+    return manager

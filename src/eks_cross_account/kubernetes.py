@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eks_cross_account._discretion import quiet
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
     FrozenCredentials,
@@ -256,20 +257,14 @@ def _with_token(options: dict[str, Any], token: EksToken) -> dict[str, Any]:
 
 
 def _keep_to_the_cluster(manager: Any) -> None:  # noqa: ANN401 - urllib3's PoolManager, or one for a proxy
-    """Follow no redirect: who answers does not say where the next request goes. And print no header.
-
-    ``Configuration.debug`` has http.client print every request of the process to stdout, tokens and all.
-    """
+    """Follow no redirect: who answers does not say where the next request goes. And print no header."""
+    quiet(manager)
     send = manager.urlopen
 
     def urlopen(method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # noqa: ANN401, ARG001, FBT001, FBT002 - urllib3's
         return send(method, url, redirect=False, **options)
 
     manager.urlopen = urlopen
-    pools = dict(manager.pool_classes_by_scheme)
-    connection = type("QuietConnection", (pools["https"].ConnectionCls,), {"debuglevel": 0})
-    pools["https"] = type("QuietPool", (pools["https"],), {"ConnectionCls": connection})
-    manager.pool_classes_by_scheme = pools
 
 
 _HELD = ContextVar("eks_cross_account_held", default=False)  # a handshake of ours goes on

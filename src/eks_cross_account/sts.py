@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from eks_cross_account import _gourl, endpoints
-from eks_cross_account._discretion import discreet
+from eks_cross_account._discretion import discreet, quiet
 from eks_cross_account._printable import printable, printable_message
 from eks_cross_account.credentials import CONNECT_TIMEOUT, READ_TIMEOUT
 from eks_cross_account.errors import (
@@ -149,10 +149,10 @@ def _pool(url: str, session: Any, environ: Mapping[str, str]) -> Any:  # noqa: A
     context = ssl.create_default_context(cafile=get_cert_path(bundle or True))
     proxy = get_environ_proxies(url).get("https")
     if proxy is None:
-        return urllib3.PoolManager(ssl_context=context)
+        return quiet(urllib3.PoolManager(ssl_context=context))
     parsed = parse_url(proxy if "://" in proxy else f"http://{proxy}")
     headers = urllib3.make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
-    return urllib3.ProxyManager(parsed._replace(auth=None).url, proxy_headers=headers, ssl_context=context)
+    return quiet(urllib3.ProxyManager(parsed._replace(auth=None).url, proxy_headers=headers, ssl_context=context))
 
 
 def _configured_bundle(session: Any) -> str | None:  # noqa: ANN401 - a botocore session
