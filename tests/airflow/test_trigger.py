@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from stand import ROLE, admin, refuse_once, seen
 
 from eks_cross_account import RoleHop
-from eks_cross_account.airflow import CrossAccountEksPodTrigger, _connections
+from eks_cross_account.airflow import CrossAccountEksPodTrigger, _clients, _connections
 from eks_cross_account.airflow._target import Target
 from eks_cross_account.sandbox import trust_policy
 
@@ -66,8 +69,9 @@ def trigger(name: str = "report-1", **arguments: Any) -> CrossAccountEksPodTrigg
 
 
 async def first_event(of: CrossAccountEksPodTrigger) -> Any:
-    async for event in of.run():
-        return event.payload
+    async with contextlib.aclosing(of.run()) as events:
+        async for event in events:
+            return event.payload
     return None
 
 
@@ -276,3 +280,110 @@ def test_on_kill_deletes_the_pod_of_a_task_that_was_ended(sandbox: Sandbox, stat
     asyncio.run(watching.on_kill())
 
     assert deleted(sandbox) == gone
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every client that was made, in its order."""
+    clients: list[Any] = []
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        clients.append(await make(*arguments, **options))
+        return clients[-1]
+
+    make = _clients._async_client
+    monkeypatch.setattr(_clients, "_async_client", counted)
+    return clients
+
+
+def is_closed(client: Any) -> bool:
+    return bool(client.rest_client.pool_manager.closed)
+
+
+def test_triggers_of_one_way_in_share_a_client_which_the_last_one_closes(sandbox: Sandbox, made: list[Any]) -> None:
+    add_pods(sandbox, "p0", "p1", "p2")
+
+    events = asyncio.run(all_of_them([trigger(name) for name in ("p0", "p1", "p2")]))
+
+    assert [event["status"] for event in events] == ["success"] * 3
+    assert len(made) == 1
+    assert is_closed(made[0])
+
+
+def test_each_loop_and_each_connection_has_a_client_of_its_own(
+    sandbox: Sandbox, connection: Any, made: list[Any]
+) -> None:
+    connection("other", extra={"role_arn": ROLE})
+    add_pods(sandbox, "p0", "p1")
+
+    asyncio.run(all_of_them([trigger("p0"), trigger("p1", aws_conn_id="other")]))
+    asyncio.run(first_event(trigger("p0")))
+
+    assert len(made) == 3
+    assert all(map(is_closed, made))
+
+
+def test_a_cancelled_trigger_leaves_the_client_to_the_others(sandbox: Sandbox, made: list[Any]) -> None:
+    add_pods(sandbox, "short", life=1)
+    add_pods(sandbox, "long", life=600)
+
+    async def run() -> Any:
+        long = asyncio.create_task(first_event(trigger("long")))
+        short = asyncio.create_task(first_event(trigger("short")))
+        while not made:  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+        long.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await long
+        return await short
+
+    assert asyncio.run(run())["status"] == "success"
+    assert len(made) == 1
+    assert is_closed(made[0])
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_cluster_that_was_made_anew_gets_a_client_of_its_own(made: list[Any]) -> None:
+    async def run() -> None:
+        hook = trigger().hook
+        async with hook.kept():
+            access = await hook.access()
+            cluster = await access.acluster()
+            kept = hook._shared(access)
+            first = await kept.client_for(access, cluster)
+            assert await kept.client_for(access, replace(cluster, version="9.9")) is first
+            second = await kept.client_for(access, replace(cluster, endpoint=f"{cluster.endpoint}/"))
+            assert second is not first
+            assert not is_closed(first)  # somebody may be waiting for its answer
+
+    asyncio.run(run())
+
+    assert len(made) == 2
+    assert all(map(is_closed, made))
+
+
+def test_a_connection_that_was_closed_while_idle_costs_a_second_try(sandbox: Sandbox, made: list[Any]) -> None:
+    """As aiohttp before 3.10 tells it; from then on it tries again by itself."""
+    from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - Airflow's settings first
+
+    add_pods(sandbox, "report-1", life=600)
+
+    async def run() -> str:
+        hook = trigger().hook
+        async with hook.kept():
+            await hook.get_pod("report-1", "data")
+            session = made[0].rest_client.pool_manager
+            send, calls = session.request, []
+
+            async def once(*arguments: Any, **options: Any) -> Any:
+                calls.append(arguments)
+                if len(calls) == 1:
+                    raise ServerDisconnectedError
+                return await send(*arguments, **options)
+
+            with mock.patch.object(session, "request", once):
+                pod = await hook.get_pod("report-1", "data")
+            assert len(calls) == 2
+            return str(pod.metadata.name)
+
+    assert asyncio.run(run()) == "report-1"
