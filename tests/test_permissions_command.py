@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -174,9 +175,12 @@ def test_a_broken_chain_is_told_instead_of_rights(run: Any, cluster: Sandbox) ->
     cluster.deny("sts:AssumeRole")
 
     ran = run("permissions", *ASKING, "--namespace", "data")
+    manifest = run("permissions", *ASKING, "--namespace", "data", "--manifest", "--group", "g")
 
-    assert ran.code == 1
+    assert ran.code == 3
     assert "assume-role-denied" in ran.out
+    assert (manifest.code, manifest.out) == (3, "")
+    assert "[assume-role-denied]" in manifest.err
 
 
 @pytest.mark.usefixtures("cluster")
@@ -269,6 +273,12 @@ def test_airflow_in_the_cluster_gets_an_account_and_the_charts_values(run: Any) 
         (("--interim-logs",), "needs deferrable"),
         (("--from-dag", "x"), "FILE:DAG:TASK"),
         (("--manifest", "--group", "x", "--output", "json"), "does not go with it"),
+        (("--manifest", "--group", "x", "--check", "--output", "json"), "does not go with it"),
+        (("--manifest", "--group", "x", "--chart"), "--chart needs --service-account"),
+        (("--principal-arn", "x"), "--principal-arn needs --group"),
+        (("--upgrade-from", "2.10.3", "--check"), "give it alone"),
+        (("--manifest", "--service-account", "a", "--remedy", "hcl"), "does not go with it"),
+        (("--manifest", "--chart", "--service-account", "a", "--service-account", "a"), "give them two names"),
     ],
 )
 def test_what_cannot_be_meant_is_code_2_in_one_line(run: Any, flags: tuple[str, ...], told: str) -> None:
@@ -294,6 +304,33 @@ def test_check_asks_for_rights_after_the_identity(run: Any) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("cluster")
+def test_an_option_of_an_operator_is_a_question_about_rights_too(run: Any) -> None:
+    ran = run("check", *ASKING[1:], "--xcom")
+
+    assert ran.code == 1
+    assert "no --namespace given" in ran.err
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_owner_is_asked_for_what_is_missing_and_nothing_else(run: Any) -> None:
+    ran = run("check", *ASKING[1:], "--namespace", "data", "--xcom", "--ask-owner")
+
+    assert ran.code == 1
+    assert "may do this in namespace data: pods/exec get." in ran.out
+    assert "| kubectl apply -f -" in ran.out
+    assert "aws-auth" not in ran.out
+    assert len(ran.out.splitlines()) <= 15
+    line = next(line for line in ran.out.splitlines() if "kubectl apply" in line)
+    document = json.loads(shlex.split(line)[1])
+    assert [item["kind"] for item in document["items"]] == ["Role", "RoleBinding"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_line_of_mwaa_names_its_provider(run: Any) -> None:
+    assert "cncf-kubernetes 10.7.0" in run("permissions", "--provider-version", "3.0.6", "--namespace", "data").out
+
+
 def test_check_without_a_namespace_asks_for_no_rights(run: Any) -> None:
     document = run("check", *ASKING[1:], "--output", "json").document
 
@@ -336,7 +373,7 @@ def test_a_kubeconfig_whose_user_is_nobody_says_so(run: Any, cluster: Sandbox, t
     ran = run("permissions", "--check", "--kubeconfig", str(other), "--namespace", "data")
 
     assert "[unauthorized]" in ran.out
-    assert ran.code == 1
+    assert ran.code == 3  # nobody answered for any right
 
 
 def test_a_grant_for_everything_passes_and_names_cluster_scope(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

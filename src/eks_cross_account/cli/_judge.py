@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -36,7 +37,8 @@ def check(options: argparse.Namespace) -> int:
     other_side = None if options.evidence is None else _read(options.evidence, _INPUT_LIMIT + 1)
     earlier = _earlier(options.compare)  # read first: it may be no report
     try:
-        report = _report(options, other_side, wanted)
+        with contextlib.redirect_stdout(sys.stderr):  # Airflow, once --from-dag has loaded it, logs to stdout
+            report = _report(options, other_side, wanted)
     except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
         raise UsageError(str(error)) from None
     except ValueError as error:
@@ -101,12 +103,13 @@ def _changes(earlier: dict[str, Any], document: dict[str, Any]) -> tuple[Change,
 
 def _wanted(options: argparse.Namespace) -> Wanted | None:
     """What is to be asked about rights: nothing, unless a flag says so."""
-    if options.namespace is None and options.operator is None and options.from_dag is None and not options.dry_run_pod:
+    from eks_cross_account.cli import _permissions  # noqa: PLC0415 - as below
+
+    said = options.namespace is not None or options.from_dag is not None or options.dry_run_pod
+    if not said and all(value is None for value in _permissions.arguments_of(options).values()):
         return None
     if options.principal_arn is not None:
         raise UsageError("rights are asked for as the caller: --principal-arn does not go with --namespace")
-    from eks_cross_account.cli import _permissions  # noqa: PLC0415 - only where it is asked
-
     return _permissions.wanted_of(options)[0]
 
 

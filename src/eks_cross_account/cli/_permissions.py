@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import textwrap
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from eks_cross_account.diagnosis.report import Finding, Report
 
 _OPTIONS = ("deferrable", "xcom", "init_logs", "interim_logs", "events_on_failure", "callbacks", "istio", "wait")
+_LINES = dict(MWAA_LINES)
 _CHANGES = {"new": "new", "gone": "gone", "now fails": "worse"}
 _MARKS = {True: "yes", False: "NO", None: "?"}
 _WIDTH, _COLUMN = 80, 32  # of the table, and where its second column begins
@@ -49,13 +51,15 @@ def permissions(options: argparse.Namespace) -> int:
     if options.check or options.dry_run_pod:
         rules, findings = _checked(options, wanted, target)
     if options.manifest:
-        return _manifest(options, wanted, rules)
+        return _manifest(options, wanted, rules, findings)
     _print(options, wanted, rules, findings)
     if not options.check and not options.dry_run_pod:
         return OK
     said = {rule["allowed"] for rule in rules}
-    states = {finding.state for finding in findings}
-    return FAILED if False in said or "FAIL" in states else UNKNOWN if None in said else OK
+    about_rights = {finding.state for finding in findings if finding.title in TITLES}
+    if False in said or "FAIL" in about_rights:
+        return FAILED
+    return UNKNOWN if None in said or "UNKNOWN" in about_rights else OK
 
 
 def wanted_of(options: argparse.Namespace) -> tuple[Wanted, Target | None]:
@@ -77,11 +81,12 @@ def wanted_of(options: argparse.Namespace) -> tuple[Wanted, Target | None]:
         print(f"no --namespace given: the namespace is {_DEFAULT_NAMESPACE}, as EksPodOperator's is", file=sys.stderr)
     elif not is_namespace(namespace):
         raise UsageError(f"--namespace {printable(namespace)}: a namespace is a DNS label")
+    given = {name: value for name, value in arguments.items() if value is not None}
     try:
-        rules = required_permissions(**{name: value for name, value in arguments.items() if value is not None})
+        rules = required_permissions(**given)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Wanted(rules, namespace or _DEFAULT_NAMESPACE, title, pod), target
+    return Wanted(rules, namespace or _DEFAULT_NAMESPACE, title, pod, given.get("provider_version", "")), target
 
 
 def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def arguments_of(options: argparse.Namespace) -> dict[str, Any]:
         "reattach": False if options.no_reattach else None,
         "on_finish_action": options.on_finish_action,
         "resources": tuple(options.resource) or None,
-        "provider_version": options.provider_version,
+        "provider_version": _LINES.get(options.provider_version, options.provider_version),
         "server_version": options.server_version,
     }
 
@@ -117,6 +122,8 @@ def _check_meant(options: argparse.Namespace) -> None:
         ("--group", options.group, "--manifest", options.manifest),
         ("--service-account", options.service_account, "--manifest", options.manifest),
         ("--cloud-identity", options.cloud_identity, "--service-account", options.service_account),
+        ("--chart", options.chart, "--service-account", options.service_account),
+        ("--principal-arn", options.principal_arn, "--group", options.group),
         ("--kubeconfig, --context and --in-cluster", elsewhere, "--check or --dry-run-pod", asks),
         ("--manifest", options.manifest, "--group or --service-account", options.group or options.service_account),
     ):
@@ -128,7 +135,11 @@ def _check_meant(options: argparse.Namespace) -> None:
         raise UsageError("--kubeconfig, --context and --in-cluster have credentials of their own")
     if options.in_cluster and (options.kubeconfig is not None or options.context is not None):
         raise UsageError("--in-cluster and --kubeconfig are two ways in: give one")
-    if options.manifest and options.output == "json" and not options.check:
+    if options.upgrade_from is not None and (asks or options.manifest or options.from_dag):
+        raise UsageError("--upgrade-from compares two releases, and asks nobody: give it alone")
+    if options.service_account and options.remedy not in {None, "yaml"}:
+        raise UsageError(f"--service-account prints YAML; --remedy {options.remedy} does not go with it")
+    if options.manifest and options.output == "json":
         raise UsageError("--manifest prints YAML, commands or Terraform (--remedy); --output json does not go with it")
 
 
@@ -139,7 +150,8 @@ def _checked(
     options: argparse.Namespace, wanted: Wanted, target: Target | None
 ) -> tuple[list[dict[str, Any]], tuple[Finding, ...]]:
     """Each rule with what the API server says of it, and the findings."""
-    report = _report(options, wanted, target)
+    with contextlib.redirect_stdout(sys.stderr):  # as check has it
+        report = _report(options, wanted, target)
     seen = report.permissions
     known = seen is not None and any(rule["allowed"] is not None for rule in seen["rules"])
     return [] if seen is None else list(seen["rules"]), report.findings if not known else _about_rights(report.findings)
@@ -199,14 +211,14 @@ def _print(
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
-    release = options.provider_version or f"{NEWEST} or newer"
+    release = wanted.provider or f"{NEWEST} or newer"
     head = f"{'':<6}{'permission':<{_COLUMN - 6}}without it"
     lines = [f"{wanted.title}, namespace {wanted.namespace}, cncf-kubernetes {release}", "", head]
     asked = options.check or options.dry_run_pod
     for rule in rules:
         lines += _row(rule, _MARKS[rule["allowed"]] if asked else "")
     if asked:
-        lines += ["", *(line for finding in findings for line in text_of(_short(finding), options.remedy or "yaml"))]
+        lines += ["", *(line for finding in findings for line in text_of(_short(finding), options.remedy or "cli"))]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -232,10 +244,8 @@ def _row(rule: dict[str, Any], mark: str) -> list[str]:
 
 def _upgrade(options: argparse.Namespace) -> int:
     """What a newer provider asks for that an older one did not."""
-    versions = dict(MWAA_LINES)
-    old = versions.get(str(options.upgrade_from), str(options.upgrade_from))
-    new = options.provider_version or NEWEST
-    new = versions.get(new, new)
+    old = _LINES.get(str(options.upgrade_from), str(options.upgrade_from))
+    new = _LINES.get(options.provider_version, options.provider_version) or NEWEST
     given = {
         name: value for name, value in arguments_of(options).items() if value is not None and name != "provider_version"
     }
@@ -255,7 +265,9 @@ def _upgrade(options: argparse.Namespace) -> int:
     return OK
 
 
-def _manifest(options: argparse.Namespace, wanted: Wanted, rules: list[dict[str, Any]]) -> int:
+def _manifest(
+    options: argparse.Namespace, wanted: Wanted, rules: list[dict[str, Any]], findings: tuple[Finding, ...]
+) -> int:
     """For what is missing, where it was asked, else for all; ready to be piped into kubectl apply."""
     denied = {(rule["api_group"], rule["resource"], rule["verb"]) for rule in rules if rule["allowed"] is False}
     asked = any(rule["allowed"] is not None for rule in rules)
@@ -263,7 +275,10 @@ def _manifest(options: argparse.Namespace, wanted: Wanted, rules: list[dict[str,
     if asked:
         held = tuple(rule for rule in held if (rule.api_group, rule.resource, rule.verb) in denied)
     if (options.check or options.dry_run_pod) and not asked:
-        raise UsageError("the rights could not be asked about: leave --check out, for a manifest of all rules")
+        broken = next((each for each in findings if each.state == "FAIL"), None)
+        why = f": [{broken.id}] {broken.summary}" if broken is not None else ""
+        print(f"the rights could not be asked about{why}", file=sys.stderr)
+        return UNKNOWN
     if not held:
         print("nothing is missing", file=sys.stderr)
         return OK
@@ -283,17 +298,24 @@ def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...
         rules,
         namespace=wanted.namespace,
         group=options.group,
-        principal_arn=options.principal_arn,
+        principal_arn=options.principal_arn or _last_role(options),
         cluster_name=options.cluster_name,
         region=options.region,
         name=name,
     )
-    body = {"hcl": remedy.hcl or manifest, "cli": "\n".join(remedy.commands) + "\n"}.get(options.remedy or "", manifest)
+    body = {"hcl": f"{remedy.hcl or manifest}\n", "cli": "\n".join(remedy.commands) + "\n"}.get(
+        options.remedy or "", manifest
+    )
     beside = () if options.remedy == "cli" else remedy.commands
     notes = textwrap.wrap(remedy.text, _WIDTH - 2)
     for command in beside:
         notes += ["", *command.splitlines()]
     return "".join(f"# {line}".rstrip() + "\n" for line in notes) + body
+
+
+def _last_role(options: argparse.Namespace) -> str | None:
+    """Whose access entry it is: the role that the flags end with."""
+    return str(options.hops[-1]["role_arn"]) if options.hops else None
 
 
 def _in_the_cluster(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...]) -> str:

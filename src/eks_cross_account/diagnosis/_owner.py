@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 _HOP = "assume-role"
 _MAPPING = ("not-mapped", "access-entry-", "aws-auth-", "reserved-username")
 _UNKNOWN = "unauthorized"
+_RIGHTS = (
+    "forbidden", "access-policy-", "binding-", "group-unbound", "role-ref-dangling", "role-api-group", "cluster-scope",
+    "user-name-empty",
+)  # fmt: skip
 _WAY = ("unreachable", "wrong-certificate-authority", "tls-failed", "not-kubernetes")
-_THEIRS = (_HOP, *_MAPPING, _UNKNOWN, *_WAY)  # what somebody else can mend; the rest is ours
+_THEIRS = (_HOP, *_MAPPING, _UNKNOWN, *_RIGHTS, *_WAY)  # what somebody else can mend; the rest is ours
 _LONGEST = 15  # lines
 _CUT = 600  # characters of a finding's or a remedy's text
 
@@ -56,6 +61,8 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield f"What we want: that {hops[-1] if hops else report.chain.caller or 'our role'} may assume {role}."
     elif broken.id.startswith(_MAPPING):
         yield f"What we want: that {who} may run pods in one namespace of the cluster."
+    elif broken.id.startswith(_RIGHTS):
+        yield f"What we want: that {who} may do this in namespace {_place(report)}: {_missing(report)}."
     elif broken.id == _UNKNOWN:
         yield f"What we want: to know why the cluster refuses the token of {who}."
     else:
@@ -66,9 +73,26 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield from _statement(broken)
         yield "Least right: sts:AssumeRole on that one role, by this one principal."
         yield from _without_the_hop(report)
+    elif broken.id.startswith(_RIGHTS):
+        yield f"How: {how}"
     elif broken.id.startswith(_MAPPING):
         yield f"How: {how}"
         yield f"Least rights, in that namespace: {_least_rights()}."
+
+
+def _place(report: Report) -> str:
+    return str((report.permissions or {}).get("namespace") or "(not said)")
+
+
+def _missing(report: Report) -> str:
+    """The rights that were denied, per resource its verbs."""
+    denied: dict[str, list[str]] = {}
+    for rule in (report.permissions or {}).get("rules", ()):
+        if rule["allowed"] is False:
+            denied.setdefault(f"{rule['resource']}{'.' * bool(rule['api_group'])}{rule['api_group']}", []).append(
+                rule["verb"]
+            )
+    return "; ".join(f"{resource} {', '.join(verbs)}" for resource, verbs in denied.items()) or "see below"
 
 
 def _least_rights() -> str:
@@ -91,18 +115,33 @@ def _without_the_hop(report: Report) -> list[str]:
 
 
 def _to_run(broken: Finding) -> Iterator[str]:
-    """The commands; or where none makes an entry, the row of aws-auth before them."""
+    """The commands; or where none makes an entry, the row of aws-auth before them; a Role in one line."""
     remedy = broken.remedy
     if remedy is None:
         return
-    run = "Please run:"
-    if remedy.yaml and not _makes_an_entry(remedy.commands):
+    commands = [command for command in remedy.commands if not command.startswith("#")]  # the broader way
+    if remedy.yaml and "roleRef" in remedy.yaml:
+        commands.append(f"echo {shlex.quote(_in_one_line(remedy.yaml))} | kubectl apply -f -")
+    elif remedy.yaml and not _makes_an_entry(remedy.commands):
         yield "In the ConfigMap aws-auth of the namespace kube-system:"
         yield from (f"  {line}" for line in remedy.yaml.splitlines())
-        run = "Or let the cluster take access entries, too; there is no way back:"
-    if remedy.commands:
-        yield run
-        yield from (f"  {_one_line(command)}" for command in remedy.commands)
+        yield "Or let the cluster take access entries, too; there is no way back:"
+        yield from (f"  {_one_line(command)}" for command in commands)
+        return
+    if commands:
+        yield "Please run:"
+        yield from (f"  {_one_line(command)}" for command in commands)
+
+
+def _in_one_line(manifest: str) -> str:
+    """The documents as a List in JSON."""
+    try:
+        documents = [json.loads(part) for part in manifest.split("---\n") if part.strip()]
+    except ValueError:
+        import yaml  # type: ignore[import-untyped] # noqa: PLC0415 - it has written this
+
+        documents = list(yaml.safe_load_all(manifest))
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}, separators=(",", ":"))
 
 
 def _afterwards(report: Report, broken: Finding) -> Iterator[str]:
@@ -116,8 +155,10 @@ def _afterwards(report: Report, broken: Finding) -> Iterator[str]:
     yield "To verify: we try again and tell you."
     if broken.id.startswith(_HOP):
         yield "To undo: put the policy back as it was."
-    elif broken.remedy is not None and broken.remedy.yaml:
+    elif broken.remedy is not None and broken.remedy.yaml and "roleRef" not in broken.remedy.yaml:
         yield "To undo: take the row out again; the authentication mode cannot be put back."
+    elif broken.remedy is not None and broken.remedy.yaml and "roleRef" in broken.remedy.yaml:
+        yield "To undo: delete the Role and the RoleBinding of that name."
     elif any("update-cluster-config" in command for command in commands):
         yield "To undo: not possible, the mode stays; what is in aws-auth counts as before."
 

@@ -119,7 +119,7 @@ def _denied(evidence: Evidence, seen: PermissionsEvidence, denied: list[Answer])
     )
     if why is not None:
         remedy = Remedy(f"this goes when {why.id} is mended")
-        yield replace(found, consequence_of=why.id, remedy=remedy)
+        yield replace(found, consequence_of=why.id, remedy=remedy, retry=why.retry)
     elif seen.namespace == "missing":
         yield replace(found, consequence_of="namespace-missing", remedy=Remedy("this goes with the right namespace"))
     else:
@@ -286,7 +286,8 @@ def _by_policies(evidence: Evidence, seen: PermissionsEvidence, denied: list[Ans
     lacking = [rule for rule in rules if not any(_allows(policy, rule) for policy in named.values())]
     if not lacking:
         text = f"{', '.join(named)} should allow this: what was associated a moment ago counts after some seconds"
-        return replace(_because("access-policy-settling", text, "F4"), retry=True)
+        wait = Remedy("wait a minute, and ask again")
+        return replace(_because("access-policy-settling", text, "F4", wait), retry=True)
     least = _access_policies.smallest(rules).policy
     text = f"{', '.join(named)} does not allow {', '.join(map(_named, lacking[:_SHOWN]))}"
     return _because("access-policy-weak", f"{text}; {least} does", "F6")

@@ -37,6 +37,7 @@ class Wanted:
     namespace: str
     title: str = "operator pod"
     pod: Mapping[str, Any] | None = field(default=None, repr=False)
+    provider: str = ""  # the release that the rules are of, for a page; "" for the newest
 
     def __post_init__(self) -> None:
         if not is_namespace(self.namespace):

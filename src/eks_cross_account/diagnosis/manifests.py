@@ -110,6 +110,8 @@ def chart_values(
     The identity is as there: rights in the cloud for the pods, none in the cluster. ``workers.serviceAccount`` is
     deprecated since chart 1.21 and what every version reads (apache/airflow#67261). Raises ValueError.
     """
+    if workers == triggerer:
+        raise ValueError("the chart makes an account for the workers and one for the triggerer: give them two names")
     annotations, labels = _of_the_cloud(cloud_identity)
     account = {
         name: {"create": True, "name": _checked(name, _SUBDOMAIN, "a ServiceAccount is a DNS subdomain"), **annotations}
