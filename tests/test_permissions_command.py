@@ -304,7 +304,6 @@ def test_check_asks_for_rights_after_the_identity(run: Any) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.usefixtures("cluster")
 def test_an_option_of_an_operator_is_a_question_about_rights_too(run: Any) -> None:
     ran = run("check", *ASKING[1:], "--xcom")
 
@@ -321,7 +320,7 @@ def test_the_owner_is_asked_for_what_is_missing_and_nothing_else(run: Any) -> No
     assert "| kubectl apply -f -" in ran.out
     assert "aws-auth" not in ran.out
     assert len(ran.out.splitlines()) <= 15
-    line = next(line for line in ran.out.splitlines() if "kubectl apply" in line)
+    line = next(line for line in ran.out.splitlines() if "| kubectl apply" in line)
     document = json.loads(shlex.split(line)[1])
     assert [item["kind"] for item in document["items"]] == ["Role", "RoleBinding"]
 
@@ -331,6 +330,7 @@ def test_a_line_of_mwaa_names_its_provider(run: Any) -> None:
     assert "cncf-kubernetes 10.7.0" in run("permissions", "--provider-version", "3.0.6", "--namespace", "data").out
 
 
+@pytest.mark.usefixtures("cluster")
 def test_check_without_a_namespace_asks_for_no_rights(run: Any) -> None:
     document = run("check", *ASKING[1:], "--output", "json").document
 
