@@ -178,7 +178,7 @@ _MEMBERS = ("name", "endpoint", "certificateAuthority", "arn", "status", "versio
 
 
 @given(st.dictionaries(st.sampled_from(_MEMBERS), _JSON, max_size=6), st.sampled_from(sorted(QUESTIONS)))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_types_eks_answers_with_what_is_read_is_text_or_an_error_of_ours(
     aws: Answering, members: dict[str, Any], question: str
 ) -> None:
