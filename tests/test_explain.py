@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokens import CANARIES, NOW, token
+from tokens import CANARIES, NOW, token, url
 
 from eks_cross_account._printable import without_secrets
 from eks_cross_account.diagnosis import explain
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 LINE = 'time="2026-11-25T06:11:20Z" level=warning msg="access denied" arn="{}" client="127.0.0.1:1" error="{}"'
+FORMAT = "input token was not properly formatted:"
 CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed:"
 WORKER = "arn:aws:sts::222222222222:assumed-role/r/s"
 
@@ -41,6 +42,16 @@ def said(text: str) -> list[tuple[str, str | None]]:
         ("client did not sign the x-k8s-aws-id header in the pre-signed URL", ("token-signed-headers", "U8")),
         ("invalid X-Amz-Expires parameter in pre-signed URL: 0", ("token-expires", "U7")),
         ("X-Amz-Date parameter is expired (15 minute expiration) 2026", ("token-date-expired", "U9")),
+        (f'{FORMAT} parse \\"https://sts.x/?a=\\": net/url: invalid control character', ("token-url-parse", None)),
+        (f'{FORMAT} unexpected scheme \\"http\\" in pre-signed URL', ("token-scheme", None)),
+        (f"{FORMAT} unexpected path in pre-signed URL", ("token-path", None)),
+        (f"{FORMAT} malformed query parameter", ("token-query", None)),
+        (f'{FORMAT} duplicate query parameter found: \\"action\\"', ("token-dup-case", None)),
+        (f"{FORMAT} query parameter with multiple values not supported", ("token-dup", None)),
+        (f"{FORMAT} unexpected action parameter in pre-signed URL", ("token-action", None)),
+        (f"{FORMAT} X-Amz-Date parameter must be present in pre-signed URL", ("token-date-missing", None)),
+        (f"{FORMAT} error parsing X-Amz-Date parameter 2026 into format 20060102T150405Z",
+         ("token-date-format", None)),
         ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: SignatureDoesNotMatch",
          ("signature-mismatch", "U10")),
         ("sts getCallerIdentity failed: error from AWS (expected 200, got 403). Body: ExpiredToken",
@@ -62,13 +73,25 @@ def said(text: str) -> list[tuple[str, str | None]]:
          ("cluster-not-found", "N2")),
         ("AssumeRoleWithWebIdentity operation: Not authorized to perform sts:AssumeRoleWithWebIdentity",
          ("assume-role-denied", "F14")),
+        ("botocore.exceptions.NoRegionError: You must specify a region.", ("region-unknown", None)),
+        ("botocore.exceptions.ProfileNotFound: The config profile (x) could not be found",
+         ("credentials-missing", None)),
+        ('EndpointConnectionError: Could not connect to the endpoint URL: "https://sts.eu-west-1.amazonaws.com/"',
+         ("sts-unreachable", None)),
+        ('ConnectTimeoutError: Connect timeout on endpoint URL: "https://eks.eu-west-1.amazonaws.com/clusters/x"',
+         ("eks-unreachable", None)),
         ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", ("credentials-missing", None)),
         ("An error occurred (ExpiredToken) when calling the AssumeRole operation: x", ("credentials-expired", "U11")),
         ("Unable to connect to the server: getting credentials: exec: executable aws not found",
          ("plugin-failed", "U2")),
         ("sh: 5: source: not found", ("plugin-failed", "U2")),
         ("exec plugin is configured to use API version v1, plugin returned version v1beta1", ("plugin-version", "U26")),
+        ('getting credentials: decoding stdout: no kind "ExecCredential" is registered for version "x/v1alpha1"',
+         ("plugin-version", "U26")),
         ("dial tcp 10.0.0.1:443: i/o timeout", ("unreachable", "N1")),
+        ("Unable to connect to the server: net/http: TLS handshake timeout", ("unreachable", "N1")),
+        ("Error: Unauthorized\n\n  with kubernetes_namespace.x, on main.tf line 5", ("unauthorized", None)),
+        ("aiohttp.client_exceptions.WSServerHandshakeError: 401, message='x'", ("unauthorized", None)),
         ("An error occurred (InvalidClientTokenId) when calling the AssumeRole operation: x",
          ("credentials-invalid", "U11")),
         ("x509: certificate signed by unknown authority", ("wrong-certificate-authority", "N3")),
@@ -118,9 +141,36 @@ def test_a_live_token_is_announced_and_not_echoed() -> None:
 
     found = explain(pasted, now=NOW)
 
-    assert [item.id for item in found] == ["live-token"]
+    assert [item.id for item in found] == ["live-token", "unauthorized"]
     assert "valid until 2026-02-03 04:20:06 UTC" in found[0].summary
     _holds_no_secret(found)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "\n".join([*(token()[at : at + 72] for at in range(0, len(token()), 72)), "kubernetes said no"]),
+        "\r\n".join([token()[:40], token()[40:]]),
+        f'error="{FORMAT} parse \\"{url()}\\": net/url: invalid" method=POST',
+        json.dumps({"message": f"GET {url()}"}).replace("&", "\\u0026"),
+    ],
+    ids=["wrapped", "cut in two", "the verifier's log", "a log as JSON"],
+)
+def test_a_live_token_is_known_in_every_form(pasted: str) -> None:
+    found = explain(pasted, now=NOW)
+
+    assert found[0].id == "live-token"
+    assert "valid until 2026-02-03 04:20:06 UTC" in found[0].summary
+    _holds_no_secret(found)
+
+
+def test_of_several_live_tokens_the_last_to_end_is_told() -> None:
+    pasted = f"{token()}\n{token(X_Amz_Date='20260203T040406Z')}\n"
+
+    found = explain(pasted, now=NOW)
+
+    assert [item.id for item in found] == ["live-token"]
+    assert "valid until 2026-02-03 04:20:06 UTC" in found[0].summary
 
 
 def test_a_token_that_is_over_says_so() -> None:

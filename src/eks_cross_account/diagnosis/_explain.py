@@ -20,11 +20,13 @@ from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
 from eks_cross_account.diagnosis.needs import Rule, required_permissions
 from eks_cross_account.diagnosis.report import Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
-from eks_cross_account.token import decode_token
+from eks_cross_account.token import decode_token, encode_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+
+    from eks_cross_account.token import DecodedToken
 
 _SHOWN = 20  # things told of one paste
 _NO_RETRY = {"live-token", "expired-token"}  # they are no failures
@@ -72,24 +74,21 @@ def explain(text: str, *, now: datetime) -> tuple[Explanation, ...]:
     shown = without_secrets(text)
     told = [*_tokens(text, now), *_denials(shown), *_known(shown)]
     unique = list({(item.id, item.cause, item.identity, item.denial): item for item in told}.values())
-    specific = [item for item in unique if item.id not in _GENERAL]
-    return tuple((specific or unique)[:_SHOWN])
+    says_more = any(item.id not in _GENERAL and item.id != "live-token" for item in unique)
+    return tuple([item for item in unique if not (says_more and item.id in _GENERAL)][:_SHOWN])
 
 
 # --- tokens in the paste
 
-_TOKEN = re.compile(r"k8s-aws-v1\.[A-Za-z0-9_-]{20,6000}+")
+_TOKEN = re.compile(  # with the lines after it, into which a terminal may have wrapped it
+    r"k8s-aws-v1\.[A-Za-z0-9_-]{20,6000}+(?:\r?\n(?!k8s-aws-v1\.)[A-Za-z0-9_-]{1,6000}+){0,200}+"
+)
+# What a token is made of; the verifier's log has it where it cannot read it, as JSON with & escaped
+_URL = re.compile(r"https://sts(?:[^\s\"'\\<>]|\\u0026){50,6000}+", re.IGNORECASE)
 
 
 def _tokens(text: str, now: datetime) -> Iterator[Explanation]:
-    for found in dict.fromkeys(match[0] for match in _TOKEN.finditer(text)):
-        try:
-            token = decode_token(found)
-        except MalformedTokenError:
-            continue
-        until = token.expiration
-        if until is None:
-            continue
+    for token, until in sorted(_dated(text), key=lambda dated: dated[1]):  # told once: of several the last to end
         whose = f"key {token.access_key_id}, " if token.access_key_id else ""
         when = f"{until:%Y-%m-%d %H:%M:%S} UTC"
         if until > now:
@@ -106,6 +105,27 @@ def _tokens(text: str, now: datetime) -> Iterator[Explanation]:
                 Remedy("if it was sent later than that, it was kept for too long: make one for each request"),
                 cause="U9",
             )
+
+
+def _dated(text: str) -> Iterator[tuple[DecodedToken, datetime]]:
+    """The tokens whose date can be read: of a wrapped one it is in a line further down."""
+    for match in _TOKEN.finditer(text):
+        lines = match[0].split()
+        yield from _first_dated(lines[0], "".join(lines[:-1]), "".join(lines))  # the last may be something else
+    for match in _URL.finditer(text):
+        if "X-Amz-Signature=" in match[0]:
+            yield from _first_dated(encode_token(match[0].replace("\\u0026", "&")))
+
+
+def _first_dated(*readings: str) -> Iterator[tuple[DecodedToken, datetime]]:
+    for reading in readings:
+        try:
+            token = decode_token(reading)
+        except MalformedTokenError:
+            continue
+        if token.expiration is not None:
+            yield token, token.expiration
+            return
 
 
 # --- denials
@@ -329,6 +349,26 @@ _LOG = (
     _known_by("token-base64", "U4", r"illegal base64 data at input byte",
               "the verifier: the token's base64 has padding, or is not base64url",
               "base64url without `=`; eks-token-check decode says more"),
+    _known_by("token-url-parse", None, r"input token was not properly formatted: parse \\*+\"",
+              "the verifier: what is in the token is no URL; this line holds all of it, and may be a live secret",
+              f"do not pass the line on; {_AGAIN}"),
+    _known_by("token-scheme", None, r"unexpected scheme [^\n]{0,200}? in pre-signed URL",
+              "the verifier: the URL in the token is not https", "sign for https://sts.<region>.<suffix>/"),
+    _known_by("token-path", None, r"unexpected path in pre-signed URL",
+              "the verifier: the path of the URL in the token is not /", "sign for https://sts.<region>.<suffix>/"),
+    _known_by("token-query", None, r"not properly formatted: malformed query parameter",
+              "the verifier: the query of the URL in the token cannot be read",
+              "percent-encode what is in it, the session token too"),
+    _known_by("token-dup-case", None, r"duplicate query parameter found",
+              "the verifier: a parameter of the URL in the token occurs twice", "sign with each parameter once"),
+    _known_by("token-dup", None, r"query parameter with multiple values not supported",
+              "the verifier: a parameter of the URL in the token occurs twice", "sign with each parameter once"),
+    _known_by("token-action", None, r"unexpected action parameter in pre-signed URL",
+              "the verifier: the token was signed for another action of STS", "sign GetCallerIdentity"),
+    _known_by("token-date-missing", None, r"X-Amz-Date parameter must be present",
+              "the verifier: the URL in the token has no date", "sign it as a presigned URL, with X-Amz-Date"),
+    _known_by("token-date-format", None, r"error parsing X-Amz-Date parameter",
+              "the verifier: the date in the token cannot be read", "write X-Amz-Date as 20060102T150405Z, in UTC"),
     _known_by("token-host", "U6",
               r"unexpected hostname (?:\\*+\"[^\"\\]{0,200}+\\*+\" )?in pre-signed URL"
               r"|global endpoint unsupported in partition|does not support hostname|invalid region identifier",
@@ -374,11 +414,23 @@ _LOG = (
 )  # fmt: skip
 # OpenSSL's words, and Python's, for the verdicts that _reach.NOT_THE_CHAIN has as numbers
 _NOT_THE_CHAIN = r"(?:certificate (?:has expired|is not yet valid)|Hostname mismatch|IP address mismatch)"
+_ENDPOINT = r"(?:Could not connect to the|(?:Connect|Read) timeout on) endpoint URL:"  # botocore's words
 _GENERAL_TABLE = (
     _known_by("cluster-not-found", "N2", r"ResourceNotFoundException[^\n]{0,300}?No cluster found for name"
               r"|No cluster found for name: ",
               "AWS: there is no such cluster in the account and region that were asked",
               "check region and account: was the role assumed before DescribeCluster was asked?"),
+    _known_by("region-unknown", None, r"NoRegionError|You must specify a region",
+              "AWS's library was not told a region",
+              "set AWS_REGION, or name the region in the call or the connection"),
+    _known_by("sts-unreachable", None, rf"{_ENDPOINT} \"https://sts[.-]", "no connection to AWS STS from there",
+              "a route or VPC endpoint to STS of that region, or HTTPS_PROXY; nothing about roles", retry=True),
+    _known_by("eks-unreachable", None, rf"{_ENDPOINT} \"https://eks[.-]",
+              "no connection to AWS EKS's own API (DescribeCluster) from there",
+              "a route or VPC endpoint to EKS of that region, or HTTPS_PROXY; nothing about roles", retry=True),
+    _known_by("credentials-missing", None, r"The config profile \([^)\n]{0,200}\) could not be found",
+              "AWS's library does not find the profile that it was told",
+              "define it where that process runs, or name none"),
     _known_by("credentials-missing", None, r"Unable to locate credentials|NoCredentialsError|NoCredentialProviders"
               r"|failed to refresh cached credentials, no EC2 IMDS role found",
               "AWS credentials were not found by the process that needed them",
@@ -403,7 +455,7 @@ _GENERAL_TABLE = (
               "define the connection where worker and triggerer find it; CrossAccountEksPodOperator stops instead"),
     _known_by("plugin-version", "U26", r"exec: plugin api version [^\n]{0,200}? does not match"
               r"|exec plugin is configured to use API version [^\n]{0,200}? plugin returned version"
-              r"|exec plugin: invalid apiVersion",
+              r"|exec plugin: invalid apiVersion|decoding stdout: no kind \\*+\"ExecCredential",
               "client and plugin speak different versions of ExecCredential",
               "set apiVersion in the kubeconfig to the version that the plugin prints (v1 or v1beta1)"),
     _known_by("plugin-failed", "U2", r"source: not found|exec: process returned \d{1,5}"
@@ -425,7 +477,9 @@ _GENERAL_TABLE = (
     _known_by("not-kubernetes", "N4", r"407 Proxy Authentication Required|Tunnel connection failed: |Proxy Error"
               r"|Cannot connect to proxy", "a proxy stands between, and refused",
               "check HTTPS_PROXY and NO_PROXY; is the endpoint allowed there?"),
-    _known_by("unreachable", "N1", r"i/o timeout|[Cc]onnection timed out|ConnectTimeoutError|connect: no route to host"
+    _known_by("unreachable", "N1", r"i/o timeout|[Cc]onnection timed out|TLS handshake timeout"
+              rf"|ConnectTimeoutError(?!: {_ENDPOINT})"
+              r"|connect: no route to host"
               r"|Network is unreachable|NewConnectionError|no such host|Name or service not known"
               r"|Temporary failure in name resolution|nodename nor servname|getaddrinfo failed|Connection refused"
               r"|connection refused", "no connection: the endpoint was not reached from there",
@@ -440,6 +494,7 @@ _GENERAL_TABLE = (
               "the role's full ARN with its path (aws iam get-role), no session's; the entry comes before its policy"),
     _known_by("unauthorized", None, r"the server has asked for the client to provide credentials"
               r"|You must be logged in to the server|Handshake status 401|\(401\)\s{1,4}Reason: Unauthorized"
+              r"|WSServerHandshakeError: 401|(?m:^Error: Unauthorized$)"
               r"|\"reason\": ?\\*+\"Unauthorized|401 Client Error|\b401,? (?:message=)?'?Unauthorized",
               "the API server answered 401: no authenticator took the request; the answer never says why",
               "run eks-token-check check with the same credentials; or ask the cluster's owner for the line of the "
@@ -447,7 +502,7 @@ _GENERAL_TABLE = (
     _known_by("busy", None, r"TooManyRequests|Too many requests, please try again later",
               "the API server is busy (429)", "try again", retry=True),
 )  # fmt: skip
-_GENERAL = {"unauthorized"}  # told alone, or not at all: what is beside it says more
+_GENERAL = {"unauthorized"}  # told alone or beside a live token, or not at all: what is beside it says more
 _OURS = re.compile(r"\[eks:([a-z0-9-]{1,60})\] ([^\n]{0,2000})")
 _NOT_MAPPED = re.compile(r"(?:identity|ARN) is not mapped")
 _LINE = re.compile(r"msg=\\*+\"access denied\\*+\"([^\n]{0,6000})")
