@@ -326,6 +326,21 @@ def test_without_sts_the_api_server_itself_confirms_the_key_id(
     assert (report.verdict, report.identity) == ("healthy", None)
 
 
+def test_a_region_that_nobody_knows_is_no_trouble_with_the_way_to_sts(eks_sandbox: Sandbox) -> None:
+    report = check(region="eu-nowhere-1", role_arn=None)
+
+    found = {finding.title: finding for finding in report.findings}
+    told = found["identity"].remedy
+    assert eks_sandbox.kubernetes_requests == []
+    assert found["identity"].id == "sts-unreachable"
+    assert told is not None
+    assert "--region" in told.text
+    assert not found["identity"].retry
+    way = found["cluster"].remedy
+    assert way is not None
+    assert "from here to EKS" in way.text
+
+
 def test_a_throttled_hop_is_unknown(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     eks_sandbox.throttle("sts:AssumeRole")

@@ -130,7 +130,7 @@ def _by_proxy(reached: ReachEvidence) -> tuple[tuple[str, str], ...]:
 
 def _unreachable(evidence: Evidence, reached: ReachEvidence) -> Finding:
     fine = " AWS and the token are fine." if evidence.identity is not None else ""
-    place, seconds = _place(reached), f"{reached.timeout:g} s"
+    place, seconds = _place(reached), f"{reached.timeout:.2g} s"
     texts = {
         "endpoint": f"the endpoint {reached.endpoint} cannot be asked: {reached.problem}",
         "dns": f"the name in {reached.endpoint} was not found in DNS from here: {reached.problem}",

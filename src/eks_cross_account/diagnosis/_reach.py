@@ -294,7 +294,7 @@ def _resolve(way: _Way) -> tuple[str, ...]:
     thread.start()
     thread.join(way.timeout)
     if not found:
-        raise _StoppedError("dns", f"no answer from DNS within {way.timeout:g} s")
+        raise _StoppedError("dns", f"no answer from DNS within {way.timeout:.2g} s")
     if isinstance(found[0], Exception):
         raise _StoppedError("dns", getattr(found[0], "strerror", None) or "no such name is possible")
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found[0]))

@@ -46,6 +46,8 @@ _UNKNOWN_KEY = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidA
 _DISABLED = "RegionDisabledException"
 _CODE_CAUSES = {**dict.fromkeys((*_EXPIRED, *_UNKNOWN_KEY), "U11"), _DISABLED: "U13"}
 _SIGNATURE = "check the secret access key and this machine's clock (NTP)"
+_UNKNOWN_REGION = "check the region's name (--region); if AWS has it, take a release of this package that knows it"
+_NO_WAY_TO_EKS = "check route, proxy (HTTPS_PROXY) and CA (AWS_CA_BUNDLE) from here to EKS, and the region's name"
 _REGION_DISABLED = "switch STS on for this region in the caller's account, or use another"
 # Title of a check -> what its FAIL explains, though it shows earlier in the chain: a 401 by the mapping
 _SYMPTOMS = {
@@ -299,7 +301,9 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             owner=account_of(_last_arn(evidence)),
         )
     elif problem is not None:
-        yield Finding("cluster-unknown", "UNKNOWN", "aws", "cluster", str(problem), retry=problem.retryable)
+        silent = problem.retryable and isinstance(problem, ClusterError) and not problem.code
+        yield Finding("cluster-unknown", "UNKNOWN", "aws", "cluster", str(problem),
+                      remedy=Remedy(_NO_WAY_TO_EKS) if silent else None, retry=problem.retryable)  # fmt: skip
 
 
 def _check_token(evidence: Evidence) -> Iterator[Finding]:
@@ -395,7 +399,10 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
 
 def _sts_problem(problem: EksTokenError, title: str, what: str) -> Finding:
     """STS's refusal of a token of ours, or its silence, as a finding."""
-    if isinstance(problem, StsUnavailableError | UnknownRegionError):
+    if isinstance(problem, UnknownRegionError):  # nothing was sent: no way to STS can be wrong
+        summary = f"STS could not be asked about {what}: {problem}"
+        return Finding("sts-unreachable", "UNKNOWN", "aws", title, summary, remedy=Remedy(_UNKNOWN_REGION))
+    if isinstance(problem, StsUnavailableError):
         remedy = Remedy("check route, proxy (HTTPS_PROXY) and CA (AWS_CA_BUNDLE) from here to STS")
         summary = f"STS could not be asked about {what}: {problem}"
         return Finding("sts-unreachable", "UNKNOWN", "aws", title, summary, remedy=remedy, retry=True)
