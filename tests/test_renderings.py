@@ -92,6 +92,23 @@ def test_sections_of_one_id_are_told_apart_and_keep_their_anchors() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_not_well_has_its_word_to_search_for_and_what_is_well_has_none() -> None:
+    findings = (Finding("cluster", "PASS", "aws", "cluster", "x"), Finding("not-mapped", "FAIL", "aws", "API", "x"))
+
+    page = Report("analytics", "eu-west-1", findings).to_html()
+
+    assert re.findall(r"<h2>.*?</span> (.*)</h2>", page) == ["cluster", "API <code>not-mapped</code>"]
+
+
+@pytest.mark.parametrize(("cluster", "dashed"), [(None, 1), ({"arn": "x"}, 0)])
+def test_a_cluster_that_was_not_described_has_a_dashed_arrow(cluster: dict[str, str] | None, dashed: int) -> None:
+    chain = Chain(caller="a", described_as="a", token_of="a")
+
+    page = Report("analytics", "eu-west-1", (), chain=chain, cluster=cluster).to_html()
+
+    assert len(re.findall(r"var\(--describe\);stroke-width:3;stroke-dasharray", page)) == dashed
+
+
 def test_a_role_of_any_length_is_shown_whole_in_the_picture() -> None:
     arn = f"arn:aws:iam::222222222222:role/{'x' * 500}/eks"
 

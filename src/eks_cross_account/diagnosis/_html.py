@@ -100,8 +100,9 @@ def _anchors(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def _section(finding: Finding, anchor: str) -> str:
+    word = "" if finding.state in {"PASS", "SKIP"} else f" <code>{_text(finding.id)}</code>"  # to be searched for
     parts = [
-        f'<h2><span class="state {finding.state}">{finding.state}</span> {_text(finding.title)}</h2>',
+        f'<h2><span class="state {finding.state}">{finding.state}</span> {_text(finding.title)}{word}</h2>',
         f"<p>{_text(finding.summary)}</p>",
     ]
     if finding.evidence:
@@ -145,7 +146,8 @@ def _picture(report: Report) -> str:
     parts = [_drawn(boxes[0])]
     for box in boxes[1:-1]:
         parts += [_way(_arrow(_WIDTH / 2, "--soft", box.is_broken)), _drawn(box)]
-    parts += [_double(chain, is_in=report.confirmed or not boxes[-1].is_broken), _drawn(boxes[-1])]
+    is_in = report.confirmed or not boxes[-1].is_broken
+    parts += [_double(chain, is_in=is_in, is_described=report.cluster is not None), _drawn(boxes[-1])]
     return "\n".join(parts)
 
 
@@ -159,9 +161,9 @@ def _way(arrows: str, note: str = "") -> str:
     return f'<div class="way"><svg {size} aria-hidden="true">{arrows}</svg>{note}</div>'
 
 
-def _double(chain: Chain, *, is_in: bool) -> str:
+def _double(chain: Chain, *, is_in: bool, is_described: bool) -> str:
     """The two ways to the cluster: who described it, and whose token it gets."""
-    described = _arrow(_WIDTH / 2 - 30, "--describe", chain.described_as is None)
+    described = _arrow(_WIDTH / 2 - 30, "--describe", chain.described_as is None or not is_described)
     signed = _arrow(_WIDTH / 2 + 30, "--token", not is_in or chain.token_of is None)
     return _way(described + signed, "" if _is_same(chain) else "another identity signed")
 
