@@ -341,6 +341,15 @@ def test_a_region_that_nobody_knows_is_no_trouble_with_the_way_to_sts(eks_sandbo
     assert "from here to EKS" in way.text
 
 
+def test_a_proxys_refusal_of_a_hop_is_not_stss(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.respond("sts:AssumeRole", 403, "<html>blocked</html>")
+
+    report = check()
+
+    assert (report.verdict, report.root_cause) == ("unknown", None), report.to_text()
+    assert "what answered is not STS" in report.to_text()
+
+
 def test_a_throttled_hop_is_unknown(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     eks_sandbox.throttle("sts:AssumeRole")

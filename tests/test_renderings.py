@@ -122,7 +122,8 @@ def test_a_token_that_was_taken_is_a_whole_arrow_even_where_rights_are_missing(c
     chain = Chain(caller="a", described_as="a", token_of="a")
     denied = (Finding("forbidden", "FAIL", "api-server", "permissions", "x"),)
 
-    page = Report("analytics", "eu-west-1", denied, chain=chain, confirmed=confirmed).to_html()
+    report = Report("analytics", "eu-west-1", denied, cluster={"arn": "c"}, chain=chain, confirmed=confirmed)
+    page = report.to_html()
 
     assert page.count("stroke-dasharray") == dashed
 

@@ -276,6 +276,10 @@ def assume_role(  # noqa: PLR0913 - one hop, where it stands and how to ask
         sts = client(_botocore_session(session, None), "sts", region, credentials, timeout=timeout)
         return _granted(asked(sts.assume_role, **hop.request()), credentials)
     except ClientError as error:
+        if not error.response.get("Error", {}).get("Code"):  # a page: every refusal of STS has a code
+            raise StsUnavailableError(
+                f"AssumeRole of {hop.role_arn} ({place}) got no answer from STS in {region}: what answered is not STS"
+            ) from without_frames(error)
         raise refused(error, hop, place, number) from without_frames(error)
     except (BotoCoreError, ValueError, RuntimeError) as error:
         raise StsUnavailableError(
