@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eks_cross_account.diagnosis import Finding, Remedy, Report, ask_owner, remedies
+from eks_cross_account.diagnosis import Finding, Remedy, Report, ask_owner, diagnose, remedies
 from eks_cross_account.diagnosis.report import Chain
 from eks_cross_account.identity import CallerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from eks_cross_account.sandbox import Sandbox
 
 A, B = "111111111111", "222222222222"
 CALLER = f"arn:aws:sts::{A}:assumed-role/exec-role/AmazonMWAA-prod"
@@ -208,3 +210,14 @@ def test_where_nothing_is_broken_there_is_nothing_to_ask_for() -> None:
 
     assert ask_owner(Report("c", "eu-west-1", (fine,), confirmed=True)) == "Nothing to ask for: c lets us in.\n"
     assert "nothing was confirmed" in ask_owner(Report("c", "eu-west-1", (fine,)))
+
+
+def test_a_right_that_is_in_the_way_of_all_else_is_asked_for(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.deny("eks:DescribeCluster")
+
+    text = ask_owner(diagnose(cluster_name="analytics", role_arn=f"arn:aws:iam::{B}:role/cross-account-role"))
+
+    assert "may call eks:DescribeCluster on it" in text
+    assert "aws iam put-role-policy --role-name cross-account-role" in text
+    assert "arn:aws:eks:eu-west-1:222222222222:cluster/analytics" in text
+    assert len(text.splitlines()) <= 15

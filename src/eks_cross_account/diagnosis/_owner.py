@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 _HOP = "assume-role"
 _MAPPING = ("not-mapped", "access-entry-", "aws-auth-", "reserved-username")
 _UNKNOWN = "unauthorized"
+_DESCRIBE = "describe-cluster-denied"
 _RIGHTS = (
     "forbidden", "access-policy-", "binding-", "group-unbound", "role-ref-dangling", "role-api-group", "cluster-scope",
     "user-name-empty",
 )  # fmt: skip
 _WAY = ("unreachable", "wrong-certificate-authority", "tls-failed", "not-kubernetes")
-_THEIRS = (_HOP, *_MAPPING, _UNKNOWN, *_RIGHTS, *_WAY)  # what somebody else can mend; the rest is ours
+_THEIRS = (_HOP, _DESCRIBE, *_MAPPING, _UNKNOWN, *_RIGHTS, *_WAY)  # what somebody else can mend; the rest is ours
 _LONGEST = 15  # lines
 _CUT = 600  # characters of a finding's or a remedy's text
 
@@ -32,6 +33,10 @@ _CUT = 600  # characters of a finding's or a remedy's text
 def ask_owner(report: Report) -> str:
     """At most 15 lines: what we want, why, the least rights, commands, how to verify, how to undo. Nothing secret."""
     broken = next((finding for finding in report.findings if finding.id == report.root_cause), None)
+    if broken is None and not report.confirmed:
+        broken = next(
+            (finding for finding in report.findings if finding.id == _DESCRIBE), None
+        )  # in the way of all else
     lines = _nothing(report) if broken is None else _asked(report, broken)
     return "".join(f"{printable_line(line)}\n" for line in lines)
 
@@ -61,6 +66,8 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield f"What we want: that {hops[-1] if hops else report.chain.caller or 'our role'} may assume {role}."
     elif broken.id.startswith(_MAPPING):
         yield f"What we want: that {who} may run pods in one namespace of the cluster."
+    elif broken.id == _DESCRIBE:
+        yield f"What we want: that {who} may call eks:DescribeCluster on it, or its endpoint and CA by hand."
     elif broken.id.startswith(_RIGHTS):
         yield f"What we want: that {who} may do this in namespace {_place(report)}: {_missing(report)}."
     elif broken.id == _UNKNOWN:
@@ -73,7 +80,7 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield from _statement(broken)
         yield "Least right: sts:AssumeRole on that one role, by this one principal."
         yield from _without_the_hop(report)
-    elif broken.id.startswith(_RIGHTS):
+    elif broken.id.startswith((*_RIGHTS, _DESCRIBE)):
         yield f"How: {how}"
     elif broken.id.startswith(_MAPPING):
         yield f"How: {how}"

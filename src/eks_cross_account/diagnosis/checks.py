@@ -296,7 +296,12 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             f"{_last_arn(evidence)} may not call eks:DescribeCluster; a token needs no such right, a client needs the "
             "endpoint and the CA from elsewhere",
             (("account", f"{account_of(_last_arn(evidence)) or 'unknown'} ({evidence.account_from})"),),
-            remedy=Remedy("allow eks:DescribeCluster on the cluster, or configure endpoint and CA by hand"),
+            remedy=remedies.describe_remedy(
+                _last_arn(evidence),
+                evidence.cluster_name,
+                evidence.region,
+                is_role_assumed=any(hop.problem is None for hop in evidence.hops),
+            ),
             cause="F14",
             owner=account_of(_last_arn(evidence)),
         )

@@ -158,6 +158,21 @@ def identity_policy_remedy(caller_arn: str, role_arn: str, *, actions: tuple[str
     return Remedy(text, (command,), hcl=_terraform.identity_policy(statement, kind, name))
 
 
+def describe_remedy(caller_arn: str, cluster_name: str, region: str, *, is_role_assumed: bool) -> Remedy:
+    """For the owner of who asks: its policies do not allow eks:DescribeCluster."""
+    account = account_of(caller_arn) or "<ACCOUNT>"
+    resource = f"arn:{endpoints.partition_of(region)}:eks:{region}:{account}:cluster/{cluster_name}"
+    statement = {"Effect": "Allow", "Action": "eks:DescribeCluster", "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    kind, name = _role_or_user(caller_arn)
+    put = f"aws iam put-{kind}-policy --{kind}-name {shlex.quote(name)} --policy-name describe-cluster"
+    text = f"allow eks:DescribeCluster on the cluster in the policies of {name}, or configure endpoint and CA by hand"
+    if not is_role_assumed:
+        text = f"is the cluster another account's? Then assume its role first (--role-arn): none was. Else {text}"
+    command = f"{put} --policy-document {shlex.quote(policy)}"
+    return Remedy(text, (command,), hcl=_terraform.identity_policy(statement, kind, name))
+
+
 def _role_or_user(arn: str) -> tuple[str, str]:
     """Which of the two the ARN is of, a session's too, and the name; a hole for what is neither."""
     try:
