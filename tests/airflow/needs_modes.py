@@ -1,4 +1,4 @@
-"""How the pod operator is run to see what it asks for: line_dag.py makes the tasks, test_needs.py the claims."""
+"""How the pod operator is run to see what it asks for: line_dag.py makes the tasks, test_needs.py judges them."""
 
 from __future__ import annotations
 
@@ -79,8 +79,11 @@ MODES: dict[str, Mode] = {
 }  # fmt: skip
 KILLED = Mode({**KEPT, **annotated(run_seconds="60")}, KEPT, succeeds=False)  # by line_dag.py
 DEFERRED: dict[str, Any] = {"deferrable": True, "poll_interval": 1, **annotated()}
-for name in ("sync", "failed", "no_logs", "xcom", "keep_pod", "no_reattach", "no_events", "events_on_failure",
-             "callbacks", "istio"):  # fmt: skip
+ALSO_DEFERRED = (
+    "sync", "failed", "no_logs", "xcom", "keep_pod", "no_reattach", "no_events", "events_on_failure", "callbacks",
+    "istio",
+)  # fmt: skip
+for name in ALSO_DEFERRED:
     found = MODES[name]
     MODES[f"deferred_{name}"] = found._replace(
         arguments={**DEFERRED, **found.arguments}, options={"deferrable": True, **found.options}

@@ -334,7 +334,7 @@ def _pod_rows() -> Iterator[_Row]:
                lambda asked: asked.deferrable and asked.callbacks)  # fmt: skip
     yield from _log_rows()
     yield from _event_rows()
-    yield from _exec_rows("do_xcom_push", lambda asked: asked.xcom, "worker")
+    yield from _xcom_rows()
     yield from _end_rows()
 
 
@@ -352,7 +352,8 @@ def _log_rows() -> Iterator[_Row]:
                lambda asked: asked.interim_logs and asked.logs)  # fmt: skip
     yield _Row("pods/log", "get", "logging_interval", (
         ("10.10.0", "fails", "the trigger fails, and the task with it"),
-        ("10.15.0", "silent", "no log before the pod has ended"),
+        ("10.15.0", "silent", "no log before the pod has ended; the trigger of ours fails, which reads the refusal"),
+        ("10.18.0", "silent", "no log before the pod has ended"),
     ), lambda asked: asked.interim_logs and asked.logs, ("triggerer",))  # fmt: skip
 
 
@@ -377,10 +378,16 @@ def _event_rows() -> Iterator[_Row]:
                lambda asked: asked.events_on_failure)  # fmt: skip
 
 
-def _exec_rows(when: str, asked: Callable[[_Asked], bool], caller: str) -> Iterator[_Row]:
-    """Of the XCom sidecar: get, for the Python client opens a websocket; create from Kubernetes 1.35 on."""
+def _xcom_rows() -> Iterator[_Row]:
+    """Exec in the sidecar: get, for the Python client opens a websocket; create from Kubernetes 1.35 on."""
+    deferred = _spans(
+        (_OLDEST, "hangs", "task waits for the end of a sidecar that nobody tells to end"),
+        ("10.17.0", "fails", _LOST_WORK),
+    )
     for verb in ("get", "create"):
-        yield _Row("pods/exec", verb, when, _from_start("fails", _LOST_WORK), asked, (caller,))
+        yield _Row("pods/exec", verb, "do_xcom_push", _from_start("fails", _LOST_WORK),
+                   lambda asked: asked.xcom and not asked.deferrable)  # fmt: skip
+        yield _Row("pods/exec", verb, "do_xcom_push", deferred, lambda asked: asked.xcom and asked.deferrable)
 
 
 def _end_rows() -> Iterator[_Row]:
