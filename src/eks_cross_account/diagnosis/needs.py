@@ -118,8 +118,8 @@ def for_server(rules: Iterable[Rule], version: str) -> tuple[Rule, ...]:
 def changes_between(old: str, new: str, operator: str = "pod", **options: object) -> tuple[tuple[Rule, Change], ...]:
     """What an upgrade of cncf-kubernetes from ``old`` to ``new`` changes, in the order of ``required_permissions``.
 
-    The rule is as it is in the new release, or, where it is ``gone``, as it was. ``now fails``: it was needed before,
-    and went without failing the task. ``options``: as of ``required_permissions``, and both releases must have them.
+    The rule is as it is in the new release, or, where it is ``gone``, as it was. ``now fails``: its lack was
+    silent. ``options``: as of ``required_permissions``, and both releases must have them.
     """
     before, after = (
         {_key(rule): rule for rule in required_permissions(operator, provider_version=version, **options)}  # type: ignore[arg-type] # the caller's
@@ -129,7 +129,7 @@ def changes_between(old: str, new: str, operator: str = "pod", **options: object
     for key, rule in after.items():
         if key not in before:
             told.append((rule, "new"))
-        elif rule.effect == "fails" != before[key].effect:
+        elif (before[key].effect, rule.effect) == ("silent", "fails"):
             told.append((rule, "now fails"))
     return (*told, *((rule, "gone") for key, rule in before.items() if key not in after))
 
