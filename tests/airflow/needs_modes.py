@@ -9,6 +9,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from kubernetes import client
 
 KNOWN = inspect.signature(KubernetesPodOperator.__init__).parameters
+WAITS = {"sync", "deferred_sync"}  # whose pods start late enough for events to be asked for on any machine
 DELETES_SUCCEEDED = frozenset({"patch pods"})  # a pod that succeeded is deleted, not marked
 GOES_ON = frozenset({"delete pods"})  # a pod that is kept is deleted when its task is killed, which this one is not
 
@@ -51,7 +52,7 @@ SIDECAR = {"full_pod_spec": client.V1Pod(spec=client.V1PodSpec(containers=[
 ]))}  # fmt: skip
 KEPT = {"on_finish_action": "keep_pod"}
 MODES: dict[str, Mode] = {
-    "sync": Mode({}, {}, DELETES_SUCCEEDED),
+    "sync": Mode(annotated(start_seconds="4"), {}, DELETES_SUCCEEDED),
     "failed": Mode(FAILS, {}, succeeds=False),
     "no_logs": Mode({"get_logs": False}, {"logs": False}, DELETES_SUCCEEDED),
     "init_logs": Mode(
