@@ -112,7 +112,7 @@ def report_of(answers: list[Any], entry: Any, *, with_cluster: bool) -> Report:
     entry=ENTRIES | st.just(NotChecked("eks:DescribeAccessEntry")),
     with_cluster=st.booleans(),
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_a_cluster_says_of_rights_can_be_printed_and_pasted(
     answers: list[Any],
     entry: Any,
