@@ -39,7 +39,8 @@ NASTY = (
 )  # fmt: skip
 TEXTS = st.sampled_from(NASTY) | st.lists(st.sampled_from(NASTY), max_size=3).map("".join) | st.text(max_size=12)
 TAGS = {f"{end}{tag}" for end in ("", "/") for tag in (
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "div", "svg", "line", "path", "section",
+    "html", "head", "meta", "title", "style", "body", "code", "h1", "h2", "p", "span", "div", "svg", "line", "path",
+    "section",
     "dl", "dt", "dd", "strong", "pre", "details", "summary",
 )}  # fmt: skip
 JSON = st.recursive(
