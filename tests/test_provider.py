@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import weakref
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from eks_cross_account import (
     decode_token,
     verify_token,
 )
+from eks_cross_account import _flight
 from eks_cross_account import provider as provider_module
 from eks_cross_account.credentials import session_source
 
@@ -287,6 +289,126 @@ def test_the_pause_ends_with_the_first_success(clock: Clock) -> None:
     assert key_of(provider.get_token()) == "ASIASESSION00003"
 
 
+def test_a_pause_ends_where_the_good_token_ends(clock: Clock) -> None:
+    """Ten failures make pauses of a minute; the source works again before the old token has ended."""
+    source = Source(clock)
+    provider = provider_of(source, clock)
+    provider.get_token()
+    source.error = StsUnavailableError("down")
+    clock.now = START + 55 * MINUTE + SECOND
+    while clock.now < START + 59 * MINUTE + 20 * SECOND:
+        provider.get_token()
+        clock.advance(SECOND)
+    source.error = None
+    clock.now = START + 59 * MINUTE + 30 * SECOND  # the old one ends here
+
+    assert provider.get_token().expiration == clock.now + timedelta(minutes=14)
+
+
+def test_with_no_good_token_left_pauses_stay_short(clock: Clock) -> None:
+    source = Source(clock)
+    source.error = StsUnavailableError("down")
+    provider = provider_of(source, clock)
+    asked = []
+
+    for second in range(60):
+        before = source.calls
+        with pytest.raises(StsUnavailableError):
+            provider.get_token()
+        asked += [second] * (source.calls - before)
+        clock.advance(SECOND)
+
+    assert asked == [0, 1, 3, 7, 15, 25, 35, 45, 55]
+
+
+def test_a_pause_that_a_wrong_clock_began_is_none(clock: Clock) -> None:
+    """The clock was a day ahead when the source failed, and was then set right."""
+    source = Source(clock)
+    source.error = StsUnavailableError("down")
+    provider = provider_of(source, clock)
+    clock.now = START + 24 * HOUR
+    with pytest.raises(StsUnavailableError):
+        provider.get_token()
+    source.error, clock.now = None, START
+
+    assert provider.get_token()
+
+
+def test_a_refusal_that_a_wrong_clock_dated_does_not_stop_new_credentials(clock: Clock) -> None:
+    source = Source(clock)
+    provider = provider_of(source, clock)
+    clock.now = START + 30 * SECOND
+    provider.invalidate(provider.get_token())
+    clock.now = START + 24 * HOUR
+    provider.invalidate(provider.get_token())
+    provider.get_token()
+    clock.now = START
+    calls, refused = source.calls, provider.get_token()
+    clock.advance(2 * MINUTE)
+
+    provider.invalidate(refused)
+    provider.get_token()
+
+    assert source.calls > calls
+
+
+def test_the_margin_of_credentials_that_come_again_does_not_shrink(clock: Clock) -> None:
+    """A source that hands out what it has cached: the end of its session comes near, and no token may arrive late."""
+    end = START + HOUR
+    provider = provider_of(lambda: replace(CREDENTIALS, expiration=end), clock)
+
+    while clock.now < end - 30 * SECOND:
+        assert provider.get_token().expiration <= end - 30 * SECOND
+        clock.advance(SECOND)
+
+    with pytest.raises(CredentialsError, match="have expired"):
+        provider.get_token()
+
+
+@pytest.mark.parametrize("left", [4 * MINUTE, MINUTE], ids=str)
+def test_a_hundred_reads_at_a_failing_source_are_one_try_per_pause(clock: Clock, left: timedelta) -> None:
+    source = Source(clock)
+    provider = provider_of(source, clock)
+    provider.get_token()
+    source.error = StsUnavailableError("down")
+    clock.now = START + HOUR - left
+
+    for _ in range(100):
+        assert provider.get_token().expiration == START + HOUR - 30 * SECOND
+    assert source.calls == 2
+    clock.advance(SECOND)
+    for _ in range(100):
+        provider.get_token()
+
+    assert source.calls == 3
+
+
+def test_with_nine_minutes_left_of_an_hour_nobody_is_asked(clock: Clock) -> None:
+    source = Source(clock)
+    provider = provider_of(source, clock)
+    provider.get_token()
+    source.error = StsUnavailableError("down")
+    clock.now = START + 51 * MINUTE
+
+    assert [provider.get_token().expiration > clock.now for _ in range(100)] == [True] * 100
+    assert source.calls == 1
+
+
+@pytest.mark.parametrize("slept", [40 * MINUTE, 58 * MINUTE, 3 * HOUR, 40 * HOUR], ids=str)
+def test_frozen_and_woken_it_signs_anew(clock: Clock, slept: timedelta) -> None:
+    """A Lambda, a laptop: no thread of ours missed anything, because there is none."""
+    source = Source(clock)
+    provider = provider_of(source, clock)
+    provider.get_token()
+
+    clock.advance(slept)
+    token = provider.get_token()
+
+    assert decode_token(token.value).issued_at == clock.now
+    assert clock.now < token.expiration <= clock.now + timedelta(minutes=14)
+    assert source.calls == (1 if slept <= 55 * MINUTE else 2)
+
+
 def test_without_a_good_token_the_typed_error_comes_again_without_a_storm(clock: Clock) -> None:
     source = Source(clock)
     source.error = StsUnavailableError("down")
@@ -519,7 +641,7 @@ def test_a_stale_token_is_served_at_once_while_the_attempt_runs(clock: Clock) ->
     async def scenario() -> Any:
         token = await provider.aget_token()
         source.gate.set()
-        await next(iter(provider._waiting.values()))
+        await next(iter(provider._coroutines._waiting.values()))
         return token
 
     assert key_of(asyncio.run(scenario())) == key_of(old)
@@ -574,6 +696,54 @@ def test_a_loop_that_ends_during_an_attempt_leaves_no_noise(clock: Clock, caplog
     with provider._flight().lock:
         assert source.calls == 2
     assert caplog.records == []
+
+
+def no_thread(*_: Any, **__: Any) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_where_no_thread_can_be_started_coroutines_get_the_good_token_or_an_error(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container at its limit of processes; waiting for what was never begun would be waiting for ever."""
+    source = Source(clock, 10 * MINUTE)
+    provider = provider_of(source, clock)
+    monkeypatch.setattr(_flight, "_EXECUTORS", {})
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        for _ in range(2):
+            with pytest.raises(CredentialsUnavailableError, match="can't start new thread"):
+                asyncio.run(provider.aget_token())
+        old = provider.get_token()
+        clock.advance(9 * MINUTE)
+        assert key_of(asyncio.run(provider.aget_token())) == key_of(old)
+
+    assert asyncio.run(provider.aget_token())
+
+
+def test_where_no_thread_can_be_started_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = provider_of(botocore.session.Session())
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+    with pytest.raises(CredentialsUnavailableError, match="can't start new thread"):
+        provider.get_token()
+
+
+def test_a_loop_that_is_over_is_not_kept_alive(clock: Clock) -> None:
+    source = Source(clock, 10 * MINUTE)
+    provider = provider_of(source, clock)
+    loops = []
+
+    async def ask() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await provider.aget_token()
+
+    for _ in range(3):
+        asyncio.run(ask())
+        clock.advance(20 * MINUTE)
+    gc.collect()
+
+    assert [loop() for loop in loops] == [None, None, None]
 
 
 # --- forks and pickles

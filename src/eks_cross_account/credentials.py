@@ -1,8 +1,9 @@
 """Where credentials come from: sources, and role hops over STS AssumeRole. Touches botocore, and STS for the hops.
 
 A source is a function that returns frozen credentials; it builds a new session each time and throws it away, so that
-botocore's own refreshing never runs (facts/ecosystem 0.6). botocore is imported inside the functions: the room's
-types must cost nothing.
+botocore's own refreshing never runs (facts/ecosystem 0.6). What one role hop gave is kept, so that all who use the
+chain (the tokens of eight clusters, DescribeCluster) cost one session, and a hop that lives for 12 hours is not taken
+again for the next one's sake. botocore is imported inside the functions: the room's types must cost nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from eks_cross_account import endpoints
 from eks_cross_account._discretion import discreet
+from eks_cross_account._flight import Flight
 from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -25,7 +28,10 @@ from eks_cross_account.errors import (
     without_frames,
 )
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 3, 5  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
+CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
+TRIES = 3  # so an STS that hangs costs 15 s in all; botocore before 1.44 would try five times
+_STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
+_CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
 
 _ROLE_ARN = re.compile(r"arn:([a-z-]{3,20}):iam::(\d{12}):role/([\x21-\x7e]{1,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)  # STS AssumeRole, RoleSessionName
@@ -57,6 +63,81 @@ class FrozenCredentials:
 
 
 CredentialSource = Callable[[], FrozenCredentials]
+
+
+def utc_now() -> datetime:
+    """The wall clock: a monotonic one stands still while a Lambda is frozen or a laptop sleeps."""
+    return datetime.now(UTC)
+
+
+def is_stale(expiration: datetime, since: datetime, now: datetime) -> bool:
+    """Whether what ends then, and began at ``since``, wants a successor; or was begun by another clock."""
+    return now < since - _CLOCK_STEP or now > stale_after(expiration, since)
+
+
+def stale_after(expiration: datetime, since: datetime) -> datetime:
+    """The last moment at which what ends then, and began at ``since``, needs no looking after."""
+    return expiration - share(expiration, since, _STALE, _STALE_SHARE)
+
+
+def share(expiration: datetime | None, since: datetime, most: timedelta, part: float) -> timedelta:
+    """``most``, or that part of a short life: a session of 30 seconds has no 30 seconds to spare."""
+    return most if expiration is None else min(most, max(expiration - since, timedelta()) * part)
+
+
+class KeptSource:
+    """A source whose credentials are kept until they are stale, for any number of users; those who wait share one try.
+
+    Credentials without an expiration are not kept: they may be in a file that somebody else renews. Can be pickled
+    where its source can; what it keeps is never in the pickle.
+    """
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kept: tuple[FrozenCredentials, datetime] | None = None
+        self._flight: Flight[FrozenCredentials] = Flight()
+
+    def __call__(self) -> FrozenCredentials:
+        return self.at(utc_now())
+
+    def at(self, now: datetime, *, other_than: FrozenCredentials | None = None) -> FrozenCredentials:
+        """Credentials that are not stale at ``now``, and not those that the caller has seen fail or grow old."""
+        return self._good(now, other_than) or self._flight.join(partial(self._renewed, now, other_than))
+
+    def _good(self, now: datetime, other_than: FrozenCredentials | None) -> FrozenCredentials | None:
+        if self._kept is None:
+            return None
+        credentials, since = self._kept
+        if credentials.expiration is None or credentials == other_than:
+            return None
+        return None if is_stale(credentials.expiration, since, now) else credentials
+
+    def _renewed(self, now: datetime, other_than: FrozenCredentials | None) -> FrozenCredentials:
+        good = self._good(now, other_than)  # somebody else was faster
+        if good is None:
+            good = self._fetch(now)
+            self._kept = good, now
+        return good
+
+    def _fetch(self, now: datetime) -> FrozenCredentials:
+        return current(self._source, now)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in {"_kept", "_flight"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+
+def current(
+    source: CredentialSource, now: datetime, *, other_than: FrozenCredentials | None = None
+) -> FrozenCredentials:
+    """What the source gives at ``now``; one that keeps credentials is told which of them will not do."""
+    return source.at(now, other_than=other_than) if isinstance(source, KeptSource) else source()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +211,8 @@ def assume_roles(
 ) -> CredentialSource:
     """A source that assumes the roles one after the other, starting with ``source``'s credentials. Does no I/O yet.
 
+    Each session is kept until less than 5 minutes or a fifth of it are left: give one source to all that go this way.
+
     AssumeRole goes to the STS of ``region`` (the caller's: a private network has one VPC endpoint) under the endpoint,
     proxy, CA and retry settings of ``session`` or, without one, of the environment and the AWS configuration file.
     Its expiration is the earliest of the chain's. The source raises AssumeRoleError, StsUnavailableError and what
@@ -137,7 +220,11 @@ def assume_roles(
     """
     chain = tuple(hops)
     endpoints.partition_of(region)
-    return _RoleChain(source, chain, region, session) if chain else source
+    for number, hop in enumerate(chain, start=1):
+        source = _AssumedRole(
+            source, hop, place=f"hop {number} of {len(chain)}", number=number, region=region, session=session
+        )
+    return source
 
 
 def session_source(session: Any = None, *, profile: str | None = None) -> CredentialSource:  # noqa: ANN401 - as above
@@ -159,27 +246,46 @@ class _SessionSource:
         return freeze(_botocore_session(self.session, self.profile), profile=self.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class _RoleChain:
-    source: CredentialSource
-    hops: tuple[RoleHop, ...]
-    region: str
-    session: Any
+class _AssumedRole(KeptSource):
+    """One hop: the session of a role that the source before it may assume."""
 
-    def __call__(self) -> FrozenCredentials:
-        credentials = self.source()
-        for number, hop in enumerate(self.hops, start=1):
-            place = f"hop {number} of {len(self.hops)}"
-            credentials = assume_role(
-                credentials, hop, place=place, number=number, region=self.region, session=self.session
-            )
-        return credentials
+    def __init__(  # noqa: PLR0913 - as assume_role has them
+        self,
+        source: CredentialSource,
+        hop: RoleHop,
+        *,
+        place: str,
+        number: int,
+        region: str,
+        session: Any,  # noqa: ANN401 - a boto3 or botocore session
+    ) -> None:
+        super().__init__(source)
+        self.session = session
+        self._assume = partial(assume_role, hop=hop, place=place, number=number, region=region, session=session)
+
+    def _fetch(self, now: datetime) -> FrozenCredentials:
+        before = current(self._source, now)
+        try:
+            return self._assume(before)
+        except AssumeRoleError as error:
+            if error.retryable:
+                raise
+            # a session that was kept may have been revoked since: then another one of the same role will do
+            another = current(self._source, now, other_than=before) if self._is_older_than(now) else before
+            if another == before:
+                raise
+        return self._assume(another)
+
+    def _is_older_than(self, now: datetime) -> bool:
+        """Whether the source before this one answered with what it had kept."""
+        source = self._source
+        return isinstance(source, KeptSource) and source._kept is not None and source._kept[1] != now  # noqa: SLF001 - own class
 
 
 def is_portable(source: Any) -> bool:  # noqa: ANN401 - any function may be a source
     """Whether a source can go into a pickle without taking a session, and so keys, with it."""
-    if isinstance(source, _RoleChain):
-        return source.session is None and is_portable(source.source)
+    if isinstance(source, KeptSource):
+        return getattr(source, "session", None) is None and is_portable(source._source)  # noqa: SLF001 - own class
     return not isinstance(source, _SessionSource) or source.session is None
 
 
@@ -221,6 +327,16 @@ def botocore_session(session: Any = None, *, profile: str | None = None) -> Any:
     return _botocore_session(session, profile)
 
 
+def brief_config(session: Any) -> Any:  # noqa: ANN401 - a session, and botocore's Config
+    """Short timeouts and few tries, where the environment and the configuration file do not ask for more."""
+    from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
+    if session.get_config_variable("max_attempts") is None:
+        limits["retries"] = {"total_max_attempts": TRIES}
+    return Config(**limits)
+
+
 def client(
     session: Any,  # noqa: ANN401 - as above
     service: str,
@@ -238,7 +354,7 @@ def client(
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
 
     default = session.get_default_client_config()
-    config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    config = brief_config(session)
     if default is not None:
         config = config.merge(default)
     if timeout is not None:

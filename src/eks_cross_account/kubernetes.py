@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from eks_cross_account._discretion import quiet
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
-    FrozenCredentials,
+    KeptSource,
     RoleHop,
     assume_roles,
     botocore_session,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import kubernetes.client
     import kubernetes_asyncio.client
 
-    from eks_cross_account.credentials import CredentialSource
     from eks_cross_account.token import EksToken
 
 _HEADER = "authorization"  # as both clients spell it in a request's headers
@@ -169,26 +168,10 @@ def connect(  # noqa: PLR0913 - as get_token
     hops = role_chain(role_arn, external_id, session_name, role_hops)
     used = botocore_session(session, profile=profile)
     found = find_region(region, used, os.environ)
-    base = session_source(session, profile=profile)
-    source = _once_then(assume_roles(base, hops, region=caller_region(used, os.environ) or found, session=session))
-    cluster = describe_cluster(source.first, cluster_name, region=found, session=session)
+    base = KeptSource(session_source(session, profile=profile))
+    source = assume_roles(base, hops, region=caller_region(used, os.environ) or found, session=session)
+    cluster = describe_cluster(source, cluster_name, region=found, session=session)
     return api_client(TokenProvider(source, cluster_name=cluster_name, region=found), cluster)
-
-
-class _once_then:  # noqa: N801 - a source, which is a function
-    """A source whose first credentials serve twice: for DescribeCluster, and for the first token."""
-
-    def __init__(self, source: CredentialSource) -> None:
-        self._source = source
-        self._first: FrozenCredentials | None = None
-
-    def first(self) -> FrozenCredentials:
-        self._first = self._source()
-        return self._first
-
-    def __call__(self) -> FrozenCredentials:
-        first, self._first = self._first, None
-        return first or self._source()
 
 
 def _configure(

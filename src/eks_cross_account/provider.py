@@ -11,31 +11,34 @@ import logging
 import os
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from eks_cross_account import endpoints
+from eks_cross_account._flight import LoopFlight
 from eks_cross_account.credentials import (
     FrozenCredentials,
+    KeptSource,
     RoleHop,
     assume_roles,
     botocore_session,
     caller_region,
+    current,
     find_region,
     is_portable,
+    is_stale,
     role_chain,
     session_source,
+    share,
+    stale_after,
+    utc_now,
 )
 from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError
 from eks_cross_account.token import LIFE, EksToken, check_cluster_name, encode_token, presign
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable
-    from concurrent.futures import Future, ThreadPoolExecutor
 
     from eks_cross_account.credentials import CredentialSource
     from eks_cross_account.token import SigningCredentials
@@ -44,17 +47,11 @@ _LOG = logging.getLogger(__name__)
 
 LIFETIME = timedelta(minutes=14)  # a minute less than the verifier allows, as every peer announces it
 _MARGIN, _MARGIN_SHARE = timedelta(seconds=30), 0.1  # before the end of a session: a token must not arrive too late
-_STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
 _BACK_OFF, _LONGEST_BACK_OFF = timedelta(seconds=1), timedelta(minutes=1)
+_LONGEST_OUTAGE_BACK_OFF = timedelta(seconds=10)  # with no good token left: who waits now is a task that fails
 _FORCE_INTERVAL = timedelta(minutes=1)  # invalidate() asks for new credentials this often at most
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
 _SESSION_WAIT = 60  # seconds; a session of the user's refreshes under a lock that is not ours
-_THREADS = 4
-
-
-def utc_now() -> datetime:
-    """The wall clock: a monotonic one stands still while a Lambda is frozen or a laptop sleeps."""
-    return datetime.now(UTC)
 
 
 def mint(  # noqa: PLR0913 - a token's parts
@@ -78,11 +75,13 @@ def mint(  # noqa: PLR0913 - a token's parts
 class _Held:
     """What a provider has: replaced as one, so that a reader needs no lock. Moments are aware UTC.
 
+    ``fetched_at``: when the source last gave these credentials, ``since``: when it first did.
     Between the last two, both included, neither token nor credentials need looking after: all that a reader compares.
     """
 
     credentials: FrozenCredentials
     fetched_at: datetime
+    since: datetime
     token: EksToken
     signed_at: datetime
     fresh_from: datetime
@@ -102,8 +101,13 @@ class _Flight:
         self.lock = threading.Lock()
         self.swap = threading.Lock()
         self.failures = 0
+        self.failed_at: datetime | None = None
         self.not_before: datetime | None = None
         self.error: Exception | None = None
+
+    def rests(self, now: datetime) -> bool:
+        """Whether the last attempt failed so short ago that no other is made; not where the clock was set back."""
+        return self.failed_at is not None and self.not_before is not None and self.failed_at <= now < self.not_before
 
 
 class TokenProvider:
@@ -142,7 +146,7 @@ class TokenProvider:
         self._forced_at: datetime | None = None
         self._force = False
         self._flights: dict[int, _Flight] = {}  # by process id: a child must not wait for its parent's lock
-        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[EksToken]] = WeakKeyDictionary()
+        self._coroutines: LoopFlight[EksToken] = LoopFlight()
 
     def __repr__(self) -> str:
         return f"TokenProvider(cluster_name={self.cluster_name!r}, region={self.region!r})"
@@ -173,18 +177,15 @@ class TokenProvider:
             return token
         import asyncio  # noqa: PLC0415 - loaded already where there is a loop
 
-        loop = asyncio.get_running_loop()
-        with self._flight().swap:
-            waiting = self._waiting.get(loop)
-            if waiting is None or waiting.done():
-                waiting = self._waiting[loop] = loop.create_future()
-                attempt = executor().submit(self.get_token)
-                attempt.add_done_callback(partial(_land, loop, waiting))
         good = None if self._force else self._usable(now)
-        if good is not None:
+        try:
+            waiting = self._coroutines.join(self.get_token)
+        except CredentialsUnavailableError:  # no thread to be had
+            if good is None:
+                raise
             return good
         # the attempt goes on without a waiter that was cancelled: others await it, and its result is kept
-        return await asyncio.shield(waiting)
+        return good or await asyncio.shield(waiting)
 
     def peek(self) -> EksToken | None:
         """The token at hand if it may still be sent; asks nobody."""
@@ -202,10 +203,10 @@ class TokenProvider:
             if held is None or held.token.value != token.value:
                 return
             last = max(held.fetched_at, self._forced_at or held.fetched_at)
-            if now - last >= _FORCE_INTERVAL:
+            if not timedelta() <= now - last < _FORCE_INTERVAL:  # before it: the clock was set back
                 self._force, self._forced_at = True, now
             with contextlib.suppress(CredentialsError):  # they have ended: get_token will say so
-                self._held = self._signed(held.credentials, held.fetched_at, now)
+                self._held = self._signed(held.credentials, held.fetched_at, held.since, now)
 
     def __reduce__(self) -> tuple[Callable[..., TokenProvider], tuple[object, ...]]:
         if not callable(self._given) or not is_portable(self._given):
@@ -225,7 +226,7 @@ class TokenProvider:
         if held.fresh_from <= now <= held.fresh_until:
             return held.token
         return (
-            None if _is_stale(self._end(held.credentials, held.fetched_at), held.fetched_at, now) else self._usable(now)
+            None if is_stale(self._end(held.credentials, held.fetched_at), held.fetched_at, now) else self._usable(now)
         )
 
     def _end(self, credentials: FrozenCredentials, fetched_at: datetime) -> datetime:
@@ -235,10 +236,10 @@ class TokenProvider:
     def _usable(self, now: datetime) -> EksToken | None:
         """A token of the credentials at hand, signed anew where only the token is old; None when they have ended."""
         held = self._held
-        if held is None or not _is_stale(held.token.expiration, held.signed_at, now):
+        if held is None or not is_stale(held.token.expiration, held.signed_at, now):
             return None if held is None else held.token
         try:
-            signed = self._signed(held.credentials, held.fetched_at, now)
+            signed = self._signed(held.credentials, held.fetched_at, held.since, now)
         except CredentialsError:
             return None
         with self._flight().swap:
@@ -253,14 +254,18 @@ class TokenProvider:
         if token is not None:
             return token
         usable = self._usable(now)
-        if flight.not_before is not None and flight.error is not None and now < flight.not_before:
+        if flight.error is not None and flight.rests(now):
             if usable is not None:
                 return usable
             raise flight.error.with_traceback(None)
         try:
-            credentials = self._source()
+            held = self._held
+            seen = None if held is None else held.credentials
+            credentials = current(self._source, now, other_than=seen)
             fetched_at = self._clock()
-            found = self._signed(credentials, fetched_at, fetched_at)
+            # the same again are as old as they were: what a margin is a share of must not shrink with each look
+            since = held.since if held is not None and credentials == seen else fetched_at
+            found = self._signed(credentials, fetched_at, since, fetched_at)
         except Exception as error:
             self._failed(flight, error)
             usable = self._usable(self._clock())
@@ -268,21 +273,27 @@ class TokenProvider:
                 raise
             _LOG.warning("no new credentials for cluster %s, the old are still good: %s", self.cluster_name, error)
             return usable
-        flight.failures, flight.not_before, flight.error = 0, None, None
+        flight.failures, flight.failed_at, flight.not_before, flight.error = 0, None, None, None
         with flight.swap:
             self._held, self._force = found, False
         return found.token
 
     def _failed(self, flight: _Flight, error: Exception) -> None:
-        pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_BACK_OFF)
+        now = self._clock()
+        usable = self._usable(now)
+        pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_OUTAGE_BACK_OFF if usable is None else _LONGEST_BACK_OFF)
         flight.failures = min(flight.failures + 1, 10)
-        flight.not_before = self._clock() + pause
-        flight.error = error.with_traceback(None)
-        if self._usable(self._clock()) is not None:
+        flight.failed_at, flight.error = now, error.with_traceback(None)
+        flight.not_before = now + pause
+        if usable is not None:
+            # no pause outlasts what is good: when that ends, somebody has to ask
+            flight.not_before = min(flight.not_before, usable.expiration)
             self._force = False  # what was refused once may be all there is
 
-    def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, now: datetime) -> _Held:
-        margin = _share(credentials.expiration, fetched_at, _MARGIN, _MARGIN_SHARE)
+    def _signed(
+        self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime
+    ) -> _Held:
+        margin = share(credentials.expiration, since, _MARGIN, _MARGIN_SHARE)
         token = mint(
             credentials,
             cluster_name=self.cluster_name,
@@ -296,11 +307,12 @@ class TokenProvider:
         return _Held(
             credentials,
             fetched_at,
+            since,
             token,
             now,
             fresh_from=max(fetched_at, now) - _CLOCK_STEP,
             fresh_until=min(
-                _stale_after(self._end(credentials, fetched_at), fetched_at), _stale_after(token.expiration, now)
+                stale_after(self._end(credentials, fetched_at), fetched_at), stale_after(token.expiration, now)
             ),
         )
 
@@ -315,21 +327,9 @@ def _remade(
     return TokenProvider(source, cluster_name=cluster_name, region=region, lifetime=lifetime, clock=clock)
 
 
-def _is_stale(expiration: datetime, since: datetime, now: datetime) -> bool:
-    return now < since - _CLOCK_STEP or now > _stale_after(expiration, since)
-
-
-def _stale_after(expiration: datetime, since: datetime) -> datetime:
-    """The last moment at which what ends then, and began at ``since``, needs no looking after."""
-    return expiration - _share(expiration, since, _STALE, _STALE_SHARE)
-
-
-def _share(expiration: datetime | None, since: datetime, most: timedelta, share: float) -> timedelta:
-    """``most``, or that share of a short life: a session of 30 seconds has no 30 seconds to spare."""
-    return most if expiration is None else min(most, max(expiration - since, timedelta()) * share)
-
-
 def _as_source(source: Any) -> CredentialSource:  # noqa: ANN401 - sessions have no types
+    if isinstance(source, KeptSource):
+        return source
     if hasattr(source, "get_credentials"):
         return _PatientSource(source)
     if hasattr(source, "access_key") and hasattr(source, "secret_key"):
@@ -365,7 +365,11 @@ class _PatientSource:
     def __call__(self) -> FrozenCredentials:
         answer: SimpleQueue[FrozenCredentials | Exception] = SimpleQueue()
         # a daemon: should it wait for that lock for ever, the interpreter must still be able to end
-        threading.Thread(target=self._ask, args=(answer,), name="eks-session", daemon=True).start()
+        asking = threading.Thread(target=self._ask, args=(answer,), name="eks-session", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
+            raise CredentialsUnavailableError(f"no thread to ask the session in: {error}") from None
         try:
             found = answer.get(timeout=_SESSION_WAIT)
         except Empty:
@@ -382,33 +386,6 @@ class _PatientSource:
             answer.put(self._fetch())
         except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
             answer.put(error)
-
-
-_EXECUTORS: dict[int, ThreadPoolExecutor] = {}
-
-
-def executor() -> ThreadPoolExecutor:
-    """Our own few threads, made when first needed and once in each process; never asyncio's default ones."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
-
-    pid = os.getpid()
-    made = _EXECUTORS.get(pid)
-    return made or _EXECUTORS.setdefault(pid, ThreadPoolExecutor(_THREADS, thread_name_prefix="eks-token"))
-
-
-def _land(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[EksToken], attempt: Future[EksToken]) -> None:
-    """Bring the attempt's end to those who await it; a loop that was closed meanwhile has none."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, waiting, attempt)
-
-
-def _settle(waiting: asyncio.Future[EksToken], attempt: Future[EksToken]) -> None:
-    error = attempt.exception()
-    if error is None:
-        waiting.set_result(attempt.result())
-        return
-    waiting.set_exception(error)
-    waiting.exception()  # looked at: that nobody awaits it any more is no news, the next caller hears of it
 
 
 def get_token(  # noqa: PLR0913 - the one-liner: every flag of the command `token`

@@ -16,30 +16,31 @@ import json
 import logging
 import os
 import re
-import threading
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
 from eks_cross_account._discretion import discreet
+from eks_cross_account._flight import Flight, LoopFlight, ProcessLock
 from eks_cross_account._printable import printable
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
-    CONNECT_TIMEOUT,
-    READ_TIMEOUT,
     FrozenCredentials,
+    KeptSource,
     RoleHop,
     assume_roles,
     botocore_session,
+    brief_config,
     find_region,
     freeze,
     refused,
+    utc_now,
 )
 from eks_cross_account.errors import (
     AssumeRoleError,
@@ -49,7 +50,7 @@ from eks_cross_account.errors import (
     StsUnavailableError,
     without_frames,
 )
-from eks_cross_account.provider import TokenProvider, executor, mint, utc_now
+from eks_cross_account.provider import TokenProvider, mint
 from eks_cross_account.sts import verify_token
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ _LOG = logging.getLogger(__name__)
 
 DEFAULT_CONNECTION = "aws_default"
 _CLUSTER_LIFE = timedelta(minutes=15)
-_RECENT = timedelta(minutes=14)  # what credentials without an expiration are good for, as tokens
-_SPARE_LIFE = timedelta(minutes=1)
 _SESSION_NAME_LENGTH = 64  # STS AssumeRole, RoleSessionName
 _HOP_FIELDS = {
     "RoleSessionName": "session_name",
@@ -105,6 +104,11 @@ class Connected:
     def key(self) -> tuple[object, ...]:
         """Two tasks with equal keys may share credentials and tokens; anything that could differ is in it."""
         return (self.target, self.digest, self.region, self.sts_region, endpoints.partition_of(self.region), self.hops)
+
+    @property
+    def source_key(self) -> tuple[object, ...]:
+        """The part of the key that says whose credentials they are; the cluster is not in it."""
+        return (self.target.aws_conn_id, self.digest, self.sts_region, endpoints.partition_of(self.region), self.hops)
 
     @property
     def label(self) -> str:
@@ -282,11 +286,9 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
 
 
 def _config(wrapper: Any) -> Any:  # noqa: ANN401 - botocore's Config
-    """Short timeouts, under whatever the connection's config_kwargs say."""
-    from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
-
-    short = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
-    return short.merge(wrapper.botocore_config) if wrapper.botocore_config else short
+    """Short timeouts and few tries, under whatever the connection's config_kwargs say."""
+    brief = brief_config(botocore_session(profile=wrapper.profile_name))
+    return brief.merge(wrapper.botocore_config) if wrapper.botocore_config else brief
 
 
 def _frozen(session: Any, connected: Connected) -> FrozenCredentials:  # noqa: ANN401 - boto3's
@@ -411,37 +413,6 @@ def _endpoint_url(wrapper: Any, service: str) -> str | None:  # noqa: ANN401 - a
     return wrapper.get_service_endpoint_url(service)  # type: ignore[no-any-return]
 
 
-class _Shared:
-    """One source for two users; the first credentials serve both, so that no role is assumed twice.
-
-    The provider decides when to ask again; DescribeCluster takes what is there.
-    """
-
-    def __init__(self, source: Callable[[], FrozenCredentials]) -> None:
-        self._source = source
-        self._last: tuple[FrozenCredentials, datetime] | None = None
-        self._spare: tuple[FrozenCredentials, datetime] | None = None
-
-    def __call__(self) -> FrozenCredentials:
-        spare, self._spare = self._spare, None
-        if spare is not None and utc_now() - spare[1] < _SPARE_LIFE:
-            return spare[0]
-        return self._ask()[0]
-
-    def recent(self) -> FrozenCredentials:
-        last = self._last
-        if last is not None and (last[0].expiration or last[1] + _RECENT) - utc_now() > _SPARE_LIFE:
-            return last[0]
-        self._spare = self._ask()
-        return self._spare[0]
-
-    def _ask(self) -> tuple[FrozenCredentials, datetime]:
-        with discreet():
-            credentials = self._source()
-        self._last = (credentials, utc_now())
-        return self._last
-
-
 class Access:
     """The way into one cluster: its token provider and its description, shared by all tasks of a process with one key.
 
@@ -450,16 +421,14 @@ class Access:
 
     def __init__(self, connected: Connected) -> None:
         self.connected: Connected = connected
-        session = ConnectionSession(connected)
-        chain = assume_roles(ConnectionSource(connected), connected.hops, region=connected.sts_region, session=session)
-        self._session = session
-        self._source = _Shared(chain)
+        self._session = ConnectionSession(connected)
+        self._source = _source_of(connected)
         self.provider: TokenProvider = TokenProvider(
             self._source, cluster_name=connected.target.cluster_name, region=connected.region
         )
         self._described: tuple[Cluster, datetime] | None = None
-        self._locks: dict[int, threading.Lock] = {}  # by process id: a child must not wait for its parent's
-        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Cluster]] = WeakKeyDictionary()
+        self._flight: Flight[Cluster] = Flight()
+        self._coroutines: LoopFlight[Cluster] = LoopFlight()
 
     def __repr__(self) -> str:
         return f"Access({self.connected.target.cluster_name!r}, {self.connected.label})"
@@ -471,33 +440,23 @@ class Access:
 
     def cluster(self) -> Cluster:
         """The cluster: as given, or described at most every 15 minutes. Raises ClusterError, and as the source."""
-        known = self.known_cluster()
+        return self.known_cluster() or self._flight.join(self._describe)
+
+    def _describe(self) -> Cluster:
+        known = self.known_cluster()  # somebody was faster
         if known is not None:
             return known
-        pid = os.getpid()
-        with self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock()):
-            known = self.known_cluster()
-            if known is not None:
-                return known
-            name, region = self.connected.target.cluster_name, self.connected.region
-            with discreet():
-                found = describe_cluster(self._source.recent, name, region=region, session=self._session)
-            self._described = (found, utc_now())
-            return found
+        name, region = self.connected.target.cluster_name, self.connected.region
+        with discreet():
+            found = describe_cluster(self._source, name, region=region, session=self._session)
+        self._described = (found, utc_now())
+        return found
 
     async def acluster(self) -> Cluster:
         """As ``cluster``, in our own threads; all that wait in a loop await one call."""
-        known = self.known_cluster()
-        if known is not None:
-            return known
         import asyncio  # noqa: PLC0415 - loaded already where there is a loop
 
-        loop = asyncio.get_running_loop()
-        waiting = self._waiting.get(loop)
-        if waiting is None or waiting.done():
-            waiting = self._waiting[loop] = loop.run_in_executor(executor(), self.cluster)
-            waiting.add_done_callback(_look_at)
-        return await asyncio.shield(waiting)
+        return self.known_cluster() or await asyncio.shield(self._coroutines.join(self.cluster))
 
     def forget_cluster(self) -> None:
         """After a TLS failure: endpoint and CA may be those of a cluster that is no more."""
@@ -514,18 +473,26 @@ class Access:
         return described[0]
 
 
-def _look_at(waiting: asyncio.Future[Cluster]) -> None:
-    """That nobody awaits a failure any more is no news: the next caller asks again."""
-    if not waiting.cancelled():
-        waiting.exception()
-
-
 _ACCESSES: WeakValueDictionary[tuple[object, ...], Access] = WeakValueDictionary()
+_SOURCES: WeakValueDictionary[tuple[object, ...], KeptSource] = WeakValueDictionary()
+_REGISTRY = ProcessLock()
 
 
 def access_of(connected: Connected) -> Access:
     """The shared one; it lives as long as a hook or a trigger holds it."""
-    return _ACCESSES.setdefault(connected.key, Access(connected))
+    made = Access(connected)
+    with _REGISTRY.here():
+        return _ACCESSES.setdefault(connected.key, made)
+
+
+def _source_of(connected: Connected) -> KeptSource:
+    """The credentials of a connection and its hops: one for all clusters that are reached this way."""
+    session = ConnectionSession(connected)
+    base = KeptSource(ConnectionSource(connected))
+    chain = assume_roles(base, connected.hops, region=connected.sts_region, session=session)
+    made = chain if isinstance(chain, KeptSource) else base
+    with _REGISTRY.here():
+        return _SOURCES.setdefault(connected.source_key, made)
 
 
 def base_session(connected: Connected) -> Any:  # noqa: ANN401 - boto3's

@@ -1,0 +1,132 @@
+"""Attempts that several share: threads, the coroutines of a loop, forked children. Touches locks and threads.
+
+A forked child inherits its parent's locks as they were, perhaps closed by a thread that the child does not have. So
+everything here belongs to one process, and a child begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from eks_cross_account.errors import CredentialsUnavailableError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+T = TypeVar("T")
+_THREADS = 4
+
+
+class ProcessLock:
+    """A lock of one process. ``here()``: this process's."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+
+    def here(self) -> threading.Lock:
+        """To be used by ``with``."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
+
+
+class _Ended(Generic[T]):
+    """How often an attempt has ended in this process, and how the last one did."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.times = 0
+        self.error: Exception | None = None
+        self.result: T | None = None
+
+
+class Flight(Generic[T]):
+    """One attempt at a time; those who come while it is under way get its end, be it an error, and make no other."""
+
+    def __init__(self) -> None:
+        self._ended: dict[int, _Ended[T]] = {}
+
+    def join(self, attempt: Callable[[], T]) -> T:
+        """What ``attempt``, or the one under way, returns or raises."""
+        pid = os.getpid()
+        last = self._ended.get(pid) or self._ended.setdefault(pid, _Ended())
+        seen = last.times
+        with last.lock:
+            if last.times == seen:
+                self._make(attempt, last)
+            if last.error is not None:
+                raise last.error.with_traceback(None)
+            return last.result  # type: ignore[return-value] # an attempt has ended, and not with an error
+
+    def _make(self, attempt: Callable[[], T], last: _Ended[T]) -> None:
+        try:
+            last.result, last.error = attempt(), None
+        except Exception as error:  # noqa: BLE001 - raised to all that wait
+            last.result, last.error = None, error
+        last.times += 1
+
+
+class LoopFlight(Generic[T]):
+    """One attempt in our own threads for all coroutines of a loop; a loop that is no more is not kept."""
+
+    def __init__(self) -> None:
+        self._lock = ProcessLock()
+        self._waiting: dict[tuple[int, asyncio.AbstractEventLoop], asyncio.Future[T]] = {}
+
+    def join(self, attempt: Callable[[], T]) -> asyncio.Future[T]:
+        """To be awaited by ``asyncio.shield``: others may await it too. Raises CredentialsUnavailableError.
+
+        It goes on without a waiter that was cancelled.
+        """
+        import asyncio  # noqa: PLC0415 - loaded already where there is a loop
+
+        loop = asyncio.get_running_loop()
+        key = os.getpid(), loop
+        with self._lock.here():
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                return waiting
+            started = submit(attempt)
+            waiting = self._waiting[key] = loop.create_future()
+        started.add_done_callback(partial(self._land, loop, waiting))
+        return waiting
+
+    def _land(self, loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[T], ended: Future[T]) -> None:
+        """Bring the attempt's end to those who await it; a loop that was closed meanwhile has none."""
+        with self._lock.here():
+            self._waiting.pop((os.getpid(), loop), None)
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, waiting, ended)
+
+
+def _settle(waiting: asyncio.Future[T], ended: Future[T]) -> None:
+    error = ended.exception()
+    if error is None:
+        waiting.set_result(ended.result())
+        return
+    waiting.set_exception(error)
+    waiting.exception()  # looked at: that nobody awaits it any more is no news, the next caller hears of it
+
+
+_EXECUTORS: dict[int, ThreadPoolExecutor] = {}
+
+
+def submit(call: Callable[[], T]) -> Future[T]:
+    """Run it in our own few threads: made when first needed, once in each process, and never asyncio's default ones.
+
+    Raises CredentialsUnavailableError where no thread can be had.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
+
+    pid = os.getpid()
+    made = _EXECUTORS.get(pid)
+    executor = made or _EXECUTORS.setdefault(pid, ThreadPoolExecutor(_THREADS, thread_name_prefix="eks-token"))
+    try:
+        return executor.submit(call)
+    except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
+        raise CredentialsUnavailableError(f"no thread to ask for credentials in: {error}") from None
