@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from eks_cross_account.errors import CredentialsUnavailableError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
@@ -130,3 +130,24 @@ def submit(call: Callable[[], T]) -> Future[T]:
         return executor.submit(call)
     except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
         raise CredentialsUnavailableError(f"no thread to ask for credentials in: {error}") from None
+
+
+def renew_locks_after_fork(*classes: type) -> None:
+    """Give the cached properties of these classes and of their parents new locks in each forked child.
+
+    functools.cached_property has one lock for all instances up to Python 3.11, and holds it while the value is made.
+    """
+    properties = {
+        value
+        for made in classes
+        for parent in made.__mro__
+        for value in vars(parent).values()
+        if isinstance(value, cached_property) and hasattr(value, "lock")
+    }
+    if properties:
+        os.register_at_fork(after_in_child=partial(_renew, properties))
+
+
+def _renew(properties: Iterable[cached_property[object]]) -> None:
+    for each in properties:
+        each.lock = threading.RLock()  # type: ignore[attr-defined] # gone in 3.12

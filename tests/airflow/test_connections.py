@@ -5,8 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
+import os
+import signal
+import sys
+import threading
 import traceback
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
@@ -257,6 +262,58 @@ def test_cluster_and_token_cost_one_assume_role_and_one_describe_cluster(eks_san
         access.provider.get_token()
 
     assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
+
+
+def test_clusters_that_are_reached_the_same_way_share_its_sessions(eks_sandbox: Sandbox, connection: Any) -> None:
+    last = f"arn:aws:iam::{B}:role/last"
+    eks_sandbox.add_role(last, trust=trust_policy(ADMIN))
+    eks_sandbox._world.roles[ADMIN].allow = ("sts:AssumeRole",)
+    connection("c", extra={"role_arn": ADMIN})
+    connection("d", extra={"role_arn": ADMIN})
+    names = [f"cluster-{number}" for number in range(8)]
+
+    held = [access_of(look_up(target(cluster_name=name, hops=(RoleHop(last),)))) for name in names]
+    tokens = {access.provider.get_token().value for access in held}
+
+    assert len(tokens) == 8
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole", "sts:AssumeRole"]
+    other = access_of(look_up(target(aws_conn_id="d", hops=(RoleHop(last),))))
+    assert other.provider.get_token().value not in tokens
+    assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole"] * 4
+
+
+def locked_while_made() -> threading.RLock:
+    """The lock that functools.cached_property holds while a session factory makes its session, up to Python 3.11."""
+    found = inspect.getattr_static(base_aws.SessionFactory, "basic_session")
+    return found.lock  # type: ignore[no-any-return]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="functools.cached_property has no lock from Python 3.12 on")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_task_that_was_forked_while_a_session_was_made_makes_its_own(eks_sandbox: Sandbox, connection: Any) -> None:
+    """A worker's other thread holds the provider's lock, and does not exist in the task's process."""
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+    held, done = threading.Event(), threading.Event()
+
+    def other_thread() -> None:
+        with locked_while_made():
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=other_thread)
+    thread.start()
+    assert held.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # a child that hangs ends by SIGALRM
+        access.provider.get_token()
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    done.set()
+    thread.join()
+
+    assert status == 0
 
 
 def test_a_thousand_coroutines_cost_one_assume_role_and_one_describe_cluster(

@@ -125,6 +125,7 @@ class _Kept:
         """One user less; the last one closes it."""
         self.users -= 1
         if self.users == 0:
+            _forget(self)  # whose lock and client hold the loop, which would keep itself alive
             clients, self.client, self._replaced = [*self._replaced, self.client], None, []
             for client in clients:
                 if client is not None:
@@ -132,6 +133,12 @@ class _Kept:
 
 
 _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Access, _Kept]] = WeakKeyDictionary()
+
+
+def _forget(kept: _Kept) -> None:
+    of_loop = _KEPT.get(asyncio.get_running_loop(), {})
+    for access in [access for access, each in of_loop.items() if each is kept]:
+        del of_loop[access]
 
 
 class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as above

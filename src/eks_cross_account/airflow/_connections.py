@@ -26,7 +26,7 @@ from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
 from eks_cross_account._discretion import discreet
-from eks_cross_account._flight import Flight, LoopFlight, ProcessLock
+from eks_cross_account._flight import Flight, LoopFlight, ProcessLock, renew_locks_after_fork
 from eks_cross_account._printable import printable
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from eks_cross_account.airflow._target import Target
 
 _LOG = logging.getLogger(__name__)
+
+renew_locks_after_fork(base_aws.SessionFactory, AwsConnectionWrapper)  # a task is a fork of its worker
 
 DEFAULT_CONNECTION = "aws_default"
 _CLUSTER_LIFE = timedelta(minutes=15)

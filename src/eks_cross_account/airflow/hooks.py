@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._discretion import discreet
+from eks_cross_account._flight import renew_locks_after_fork
 from eks_cross_account.airflow._clients import EksKubernetesHook, review
 from eks_cross_account.airflow._connections import Access, access_of, look_up
 from eks_cross_account.airflow._failures import failure_of
@@ -104,3 +105,6 @@ class CrossAccountEksHook(BaseHook):  # type: ignore[misc] # Airflow has no type
         answer = review(access, "SelfSubjectReview", {}, timeout=_TIMEOUT)
         user = ((answer.get("status") or {}).get("userInfo") or {}).get("username")
         return f"STS: {identity.arn}; cluster {self.target.cluster_name}: user {user}"
+
+
+renew_locks_after_fork(CrossAccountEksHook)
