@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
     "_printable", "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping",
-    "_discretion", "_flight", "credentials", "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow", "sandbox", "cli",
+    "_discretion", "_flight", "credentials", "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow",
+    "sandbox", "cli",
 )  # fmt: skip
 PURE = ROOMS[: ROOMS.index("_discretion")]
 PURE_FILES = {"diagnosis/forbidden.py", "diagnosis/needs.py"}  # in a room that is not pure as a whole

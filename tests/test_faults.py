@@ -174,18 +174,22 @@ def test_a_fault_at_the_second_hop_is_an_error_when_nothing_good_is_left(
     assert sum(slept) <= 15
 
 
-def test_a_throttled_sts_is_tried_three_times_whatever_botocores_default_is(way: Way, slept: list[float]) -> None:
+@pytest.mark.parametrize("mode", [None, "legacy", "standard", "adaptive"])
+def test_a_throttled_sts_is_tried_three_times_whatever_botocores_default_is(
+    way: Way, slept: list[float], monkeypatch: pytest.MonkeyPatch, mode: str | None
+) -> None:
+    if mode:  # legacy is the default of botocore before 1.44, and tries five times
+        monkeypatch.setenv("AWS_RETRY_MODE", mode)
     way.sandbox.throttle("sts:AssumeRole")
 
     with pytest.raises(AssumeRoleError, match="Throttling"):
         way.provider.get_token()
 
-    assert (way.calls(), len(slept)) == (3, 2)
+    assert way.calls() == 3
+    assert len(slept) >= 2
 
 
-def test_the_users_own_number_of_tries_is_kept(
-    way: Way, monkeypatch: pytest.MonkeyPatch, slept: list[float]
-) -> None:
+def test_the_users_own_number_of_tries_is_kept(way: Way, monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     way.sandbox.throttle("sts:AssumeRole")
 
@@ -220,9 +224,8 @@ def test_signing_needs_no_network(way: Way, monkeypatch: pytest.MonkeyPatch) -> 
     assert way.provider.get_token().expiration - first.expiration >= 35 * MINUTE
 
 
-def test_a_container_endpoint_that_hangs_is_an_error_within_ten_seconds(
-    eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("eks_sandbox")
+def test_a_container_endpoint_that_hangs_is_an_error_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from tokens import CREDENTIALS
 
-from eks_cross_account import FrozenCredentials, RoleHop, TokenProvider, assume_roles, verify_token
+from eks_cross_account import (
+    FrozenCredentials,
+    RoleHop,
+    StsUnavailableError,
+    TokenProvider,
+    assume_roles,
+    credentials,
+    verify_token,
+)
 from eks_cross_account.credentials import session_source
 
 if TYPE_CHECKING:
@@ -55,6 +63,29 @@ def test_two_thousand_threads_at_eight_clusters_cost_one_session_per_hop(eks_san
     assert [len(tokens) for tokens in got.values()] == [1] * 8
     for name, (token,) in got.items():
         assert verify_token(token, cluster_name=name).canonical_arn == NEXT
+
+
+def test_an_outage_is_one_try_for_all_clusters_that_wait(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would wait for its own three tries else, one after the other, and the last for two minutes."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(credentials, "READ_TIMEOUT", 2)
+    eks_sandbox.hang("sts:AssumeRole")
+    source = assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")
+    errors: list[StsUnavailableError] = []
+
+    def task(name: str) -> None:
+        with pytest.raises(StsUnavailableError) as caught:
+            TokenProvider(source, cluster_name=name, region="eu-west-1").get_token()
+        errors.append(caught.value)
+
+    threads = [threading.Thread(target=task, args=(name,)) for name in CLUSTERS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(errors) == 8
+    assert eks_sandbox.hanging == 1
 
 
 def test_a_role_that_is_not_mapped_and_a_thousand_pods_are_no_storm() -> None:

@@ -81,9 +81,10 @@ def test_the_isolated_interpreter_reads_no_path_of_the_environment(eks_sandbox: 
 
 
 def may_unshare() -> bool:
+    program = shutil.which("unshare")
     return (
-        shutil.which("unshare") is not None
-        and subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+        program is not None
+        and subprocess.run([program, "-m", "true"], capture_output=True, check=False).returncode == 0
     )
 
 
@@ -95,7 +96,7 @@ def test_it_works_where_nothing_can_be_written(eks_sandbox: Sandbox) -> None:
     """A container with a read-only root, and no /tmp or /dev/shm either."""
     script = (
         "mount -o remount,bind,ro / && mount -t tmpfs -o ro none /tmp && mount -t tmpfs -o ro none /dev/shm "
-        "&& ! touch /tmp/x 2>/dev/null && ! touch /x 2>/dev/null && exec \"$@\""
+        '&& ! touch /tmp/x 2>/dev/null && ! touch /x 2>/dev/null && exec "$@"'
     )
     if Path(eks_sandbox.ca_bundle).is_relative_to("/tmp"):  # noqa: S108 - the sandbox's own files are there
         script = script.replace("mount -t tmpfs -o ro none /tmp", "mount -o bind,ro /tmp /tmp")
@@ -109,7 +110,7 @@ def test_it_works_where_tmp_is_full(eks_sandbox: Sandbox, tmp_path: Path) -> Non
     full.mkdir()
     script = (
         f"mount -t tmpfs -o size=4k none {full} && {{ head -c 8192 /dev/zero > {full}/all 2>/dev/null; true; }} "
-        f"&& ! echo more > {full}/more && exec \"$@\""
+        f'&& ! echo more > {full}/more && exec "$@"'
     )
 
     before = ("unshare", "-m", "sh", "-c", f"{{ {script}; }} 2>/dev/null", "sh")
@@ -130,7 +131,8 @@ def test_it_works_as_a_zip_on_the_path(eks_sandbox: Sandbox, tmp_path: Path) -> 
     assert run(eks_sandbox, PYTHONPATH=os.pathsep.join([str(tmp_path), *others])) == [ROLE, "0"]
 
 
-def test_without_a_network_it_is_an_error_that_names_sts(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("eks_sandbox")
+def test_without_a_network_it_is_an_error_that_names_sts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
     with pytest.raises(StsUnavailableError, match="got no answer from STS in eu-west-1"):

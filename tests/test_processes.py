@@ -82,7 +82,8 @@ def test_children_of_a_warm_parent_ask_nobody(eks_sandbox: Sandbox) -> None:
     assert eks_sandbox.requests == []
 
 
-def test_a_spawned_process_makes_its_own_token_from_a_pickle(eks_sandbox: Sandbox) -> None:
+@pytest.mark.usefixtures("eks_sandbox")
+def test_a_spawned_process_makes_its_own_token_from_a_pickle() -> None:
     shared = provider()
     first = shared.get_token()
 

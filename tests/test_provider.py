@@ -31,11 +31,11 @@ from eks_cross_account import (
     StsUnavailableError,
     TokenProvider,
     UnknownRegionError,
+    _flight,
     assume_roles,
     decode_token,
     verify_token,
 )
-from eks_cross_account import _flight
 from eks_cross_account import provider as provider_module
 from eks_cross_account.credentials import session_source
 
@@ -343,7 +343,8 @@ def test_a_refusal_that_a_wrong_clock_dated_does_not_stop_new_credentials(clock:
     provider.invalidate(provider.get_token())
     provider.get_token()
     clock.now = START
-    calls, refused = source.calls, provider.get_token()
+    refused = provider.get_token()
+    calls = source.calls
     clock.advance(2 * MINUTE)
 
     provider.invalidate(refused)

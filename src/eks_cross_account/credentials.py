@@ -101,6 +101,7 @@ class KeptSource:
         self._flight: Flight[FrozenCredentials] = Flight()
 
     def __call__(self) -> FrozenCredentials:
+        """As ``at``, now."""
         return self.at(utc_now())
 
     def at(self, now: datetime, *, other_than: FrozenCredentials | None = None) -> FrozenCredentials:

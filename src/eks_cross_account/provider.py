@@ -290,9 +290,7 @@ class TokenProvider:
             flight.not_before = min(flight.not_before, usable.expiration)
             self._force = False  # what was refused once may be all there is
 
-    def _signed(
-        self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime
-    ) -> _Held:
+    def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime) -> _Held:
         margin = share(credentials.expiration, since, _MARGIN, _MARGIN_SHARE)
         token = mint(
             credentials,

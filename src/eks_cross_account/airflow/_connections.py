@@ -54,7 +54,6 @@ from eks_cross_account.provider import TokenProvider, mint
 from eks_cross_account.sts import verify_token
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from datetime import datetime
 
