@@ -67,7 +67,7 @@ class Flight(Generic[T]):
         try:
             last.result, last.error = attempt(), None
         except Exception as error:  # noqa: BLE001 - raised to all that wait
-            last.result, last.error = None, error
+            last.result, last.error = None, error.with_traceback(None)  # whose frames hold keys, and ourselves
         last.times += 1
 
 

@@ -98,6 +98,7 @@ def nothing_said_before() -> Iterator[None]:
     _failures._SHOWN.clear()
     yield
     _connections._ACCESSES.clear()
+    _connections._SOURCES.clear()
 
 
 @pytest.fixture

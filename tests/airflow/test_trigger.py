@@ -262,6 +262,7 @@ def test_a_row_is_enough_on_another_machine(sandbox: Sandbox) -> None:
     row = json.dumps({name: value for name, value in kwargs.items() if name != "trigger_start_time"})
     for _ in range(2):  # a triggerer, and the one after it: nothing is left of the first
         _connections._ACCESSES.clear()
+        _connections._SOURCES.clear()
         again = CrossAccountEksPodTrigger(trigger_start_time=kwargs["trigger_start_time"], **json.loads(row))
 
         event = asyncio.run(first_event(again))
