@@ -32,7 +32,6 @@ _AMZ_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:[.,](\d+))?Z",
 _DECODABLE_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{0,5})?")
 _CREDENTIAL = re.compile(r"(\w{0,128})/([\w.-]{1,64}(?:/[\w.-]{1,64}){3})", re.ASCII)
 _ACCESS_KEY_ID = re.compile(r"\w{1,128}", re.ASCII)  # accessKeyIdType of STS, with a shorter least length
-_NO_BLANKS = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,48}")  # shorter than a signature
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
@@ -140,19 +139,13 @@ def presign(  # noqa: PLR0913 - the contract of DESIGN 4
     _check_expires_in(expires_in)
     moment = _amz_date(now)
     scope = f"{moment[:8]}/{scope_region}/sts/aws4_request"
-    parameters = {
-        "Action": "GetCallerIdentity",
-        "Version": "2011-06-15",
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"{credentials.access_key}/{scope}",
-        "X-Amz-Date": moment,
-        "X-Amz-Expires": str(expires_in),
-        "X-Amz-Security-Token": credentials.token or "",
-        "X-Amz-SignedHeaders": f"host;{CLUSTER_HEADER}",
-    }
-    if not credentials.token:
-        del parameters["X-Amz-Security-Token"]
-    query = "&".join([f"{name}={_quote(value)}" for name, value in parameters.items()])  # in SigV4's order as written
+    session = f"&X-Amz-Security-Token={_quote(credentials.token)}" if credentials.token else ""
+    # in SigV4's order as written, and quoted: of what is filled in only the session token can need it
+    query = (
+        "Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256"
+        f"&X-Amz-Credential={credentials.access_key}%2F{scope.replace('/', '%2F')}&X-Amz-Date={moment}"
+        f"&X-Amz-Expires={expires_in}{session}&X-Amz-SignedHeaders=host%3B{CLUSTER_HEADER}"
+    )
     headers = f"host:{host}\n{CLUSTER_HEADER}:{cluster_name}\n"
     signature = _signature(credentials.secret_key, scope, moment, query, headers, f"host;{CLUSTER_HEADER}")
     url = f"https://{host}/?{query}&X-Amz-Signature={signature}"
@@ -309,7 +302,7 @@ def _check_credentials(credentials: SigningCredentials) -> None:
         missing = "access key id" if not access_key else "secret access key"
         raise CredentialsError(f"the credentials have no {missing}: nothing can be signed with them")
     for name, value in (("access key id", access_key), ("secret access key", secret_key), ("session token", token)):
-        if value and not _NO_BLANKS.fullmatch(value):
+        if value and (not value.isascii() or not value.isprintable() or " " in value):
             raise CredentialsError(f"the {name} has a blank, a line end or a non-ASCII character in it: copy it again")
     if not _ACCESS_KEY_ID.fullmatch(access_key):
         raise CredentialsError("the access key id has characters that no key id has: are key id and secret swapped?")
