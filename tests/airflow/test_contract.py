@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -391,3 +393,15 @@ def test_diagnosis_can_be_switched_by_a_template(rendered: Any, on: Any) -> None
     from eks_cross_account.airflow.operators import _is_on  # noqa: PLC0415 - not without Airflow
 
     assert _is_on(rendered) is on
+
+
+def test_a_dag_file_loads_no_room_of_the_diagnosis() -> None:
+    """The scheduler reads it again and again; what a failure needs is loaded when something has failed."""
+    code = (
+        "import sys; from eks_cross_account.airflow import CrossAccountEksPodOperator; "
+        "print([name for name in sys.modules if name.startswith('eks_cross_account.diagnosis')])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -13,7 +13,7 @@ import pytest
 from airflow.exceptions import AirflowException
 from kubernetes.client import ApiException
 
-from eks_cross_account.airflow import _failures
+from eks_cross_account.airflow import _failure_page, _failures
 from eks_cross_account.airflow._connections import ConnectionMissingError
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, denial_of, failure_of, named_failures
 from eks_cross_account.airflow._target import Target
@@ -325,7 +325,7 @@ WRONG_ANSWERS: dict[str, Any] = {
 def test_a_cluster_that_answers_with_other_types_does_not_hide_the_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setattr(_failures, "review", lambda *_, **__: WRONG_ANSWERS[name])
+    monkeypatch.setattr(_failure_page, "review", lambda *_, **__: WRONG_ANSWERS[name])
 
     with (
         pytest.raises(EksFailure, match=r"\[eks:forbidden\]"),

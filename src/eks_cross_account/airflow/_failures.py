@@ -12,31 +12,21 @@ import logging
 import re
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eks_cross_account._discretion import discreet
 from eks_cross_account._printable import printable_line, printable_page, without_secrets
-from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._connections import Access, ConnectionMissingError
 from eks_cross_account.airflow._seams import AirflowException, AirflowFailException
 from eks_cross_account.airflow._target import UnknownTriggerVersionError
-from eks_cross_account.diagnosis import Finding, Report
-from eks_cross_account.diagnosis._reach import NOT_THE_CHAIN
-from eks_cross_account.endpoints import partition_of
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
     CredentialsUnavailableError,
     EksTokenError,
-    InvalidArnError,
     StsUnavailableError,
-    TokenRejectedError,
     UnknownRegionError,
 )
-from eks_cross_account.identity import account_of, canonicalize
-from eks_cross_account.provider import utc_now
-from eks_cross_account.rules import violations
-from eks_cross_account.sts import verify_token
+from eks_cross_account.identity import account_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +37,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
-_BUDGET = 10.0  # seconds for the page
-_STEP = 3.0  # seconds for one question
 _QUIET = 600.0  # seconds in which the same page is not printed again
 _CLIENTS_STATUS = re.compile(r"(?:^|ApiException: |Handshake status )\(?(40[13])\b", re.MULTILINE)
 _OUR_LINE = re.compile(r"\[eks:[a-z-]+\] [^\n]*")
@@ -168,7 +156,7 @@ def denial_of(text: str) -> Denial | None:
     return next((denial for denial in reversed(explain_forbidden(text)) if denial.kind != "other"), None)
 
 
-def _asked(denial: Denial | None) -> str:
+def asked(denial: Denial | None) -> str:
     if denial is None or denial.verb is None:
         return "what this task asked for"
     what = f'"{denial.verb} {"/".join(filter(None, (denial.resource, denial.subresource)))}"'
@@ -247,7 +235,7 @@ def _forbidden(text: str, target_of: Callable[[], Target], access: Access | None
     who = (denial and denial.user) or _last_role(access)
     owner = account_of(_last_role(access))
     mends = f" Mend: owner of the cluster{f', account {owner}' if owner else ''}: {_right(denial)}"
-    line = f"{who} may not {_asked(denial)} on cluster {target_of().cluster_name} (403).{mends}"
+    line = f"{who} may not {asked(denial)} on cluster {target_of().cluster_name} (403).{mends}"
     return Failure("forbidden", line, retry=False, denial=denial)
 
 
@@ -292,6 +280,8 @@ def _unreachable(error: BaseException, target_of: Callable[[], Target], access: 
 
 def _of_tls(error: BaseException) -> tuple[str, str]:
     """The finding, and why, by OpenSSL's verdict on the certificate where it gave one."""
+    from eks_cross_account.diagnosis._reach import NOT_THE_CHAIN  # noqa: PLC0415 - loaded when something has failed
+
     verdict = next((code for link in links(error) if (code := getattr(link, "verify_code", 0))), 0)
     names = {type(link).__name__ for link in links(error)}
     if verdict in NOT_THE_CHAIN or "CertificateError" in names:  # urllib3 1 compares the names itself
@@ -334,6 +324,8 @@ def _explained(failure: Failure, access: Access | None) -> Failure:
     known = _SHOWN.get(key)
     if known is None or now - known.at >= _QUIET:
         _SHOWN[key] = _Explained(now, "")  # also where the page itself fails: it is not tried by every task
+        from eks_cross_account.airflow._failure_page import page_of  # noqa: PLC0415 - as above; a DAG file loads none
+
         report = page_of(failure, access)
         known = _SHOWN[key] = _Explained(now, (report.identity or {}).get("canonical_arn", ""))
         page = printable_page(without_secrets(report.to_text()))
@@ -354,141 +346,6 @@ def _sharpened(failure: Failure, identity: str, access: Access) -> Failure:
     return Failure("not-mapped", text, retry=False)
 
 
-def page_of(failure: Failure, access: Access) -> Report:
-    """The findings that cost nobody a right, most useful first to last in the chain's order."""
-    end = time.monotonic() + _BUDGET
-    connected = access.connected
-    findings = [
-        Finding("connection", "PASS", "inferred", "connection", f"{connected.label}; roles: {_roles(access)}"),
-        *_token_findings(access, end),
-        *_server_findings(failure, access, end),
-        Finding(failure.id, "FAIL", "api-server", "task", failure.text, retry=failure.retry),
-    ]
-    identity = next((dict(finding.evidence) for finding in findings if finding.id == "identity"), None)
-    return Report(
-        connected.target.cluster_name,
-        f"{connected.region} ({connected.region_from})",
-        tuple(_first_fail_last(findings)),
-        identity=identity or None,
-    )
-
-
-def _first_fail_last(findings: list[Finding]) -> Iterator[Finding]:
-    """The failure itself is no root cause where a finding before it is one."""
-    broken = any(finding.state == "FAIL" for finding in findings[:-1])
-    yield from findings[:-1]
-    if not broken:
-        yield findings[-1]
-
-
-def _roles(access: Access) -> str:
-    return " -> ".join(access.connected.roles) or "none"
-
-
-def _token_findings(access: Access, end: float) -> Iterator[Finding]:
-    """Offline rules, then STS's own word, about the token at hand."""
-    token = access.provider.peek()
-    if token is None:
-        yield Finding("token", "SKIP", "token", "token", "there is none: no credentials were had")
-        return
-    connected = access.connected
-    partition = partition_of(connected.region)
-    broken = violations(token.value, now=utc_now(), partition=partition, region=connected.region)
-    if broken:
-        yield Finding(f"token-{broken[0].rule.replace('_', '-')}", "FAIL", "token", "token", broken[0].message)
-        return
-    yield Finding("token", "PASS", "token", "token", "breaks no rule of the verifier")
-    try:
-        with discreet():
-            identity = verify_token(
-                token.value,
-                cluster_name=connected.target.cluster_name,
-                region=connected.region,
-                timeout=_left(end),
-                session=access.session,
-            )
-    except TokenRejectedError as error:
-        yield Finding("token-rejected", "FAIL", "aws", "identity", str(error))
-        return
-    except EksTokenError as error:
-        yield Finding("identity", "UNKNOWN", "aws", "identity", str(error), retry=True)
-        return
-    said = (("arn", identity.arn), ("canonical_arn", identity.canonical_arn))
-    yield Finding("identity", "PASS", "aws", "identity", f"STS says the token is that of {identity.arn}", said)
-    yield from _expected(access, identity.canonical_arn)
-
-
-def _expected(access: Access, canonical_arn: str) -> Iterator[Finding]:
-    """Whether the token is that of the last role; the path of a role's ARN is not in what STS says."""
-    roles = access.connected.roles
-    if roles and roles[-1].rsplit("/", 1)[-1] != canonical_arn.rsplit("/", 1)[-1]:
-        with contextlib.suppress(InvalidArnError):
-            expected = canonicalize(roles[-1])
-            yield Finding("wrong-signer", "FAIL", "aws", "signer", f"expected {expected}, STS says {canonical_arn}")
-
-
-def _server_findings(failure: Failure, access: Access, end: float) -> Iterator[Finding]:
-    """Whom the API server sees, and whether it would allow what it denied."""
-    if failure.id not in {"forbidden", "unauthorized"}:
-        return
-    review = _ask(access, "SelfSubjectReview", {}, end)
-    if isinstance(review, str):
-        yield Finding("api-server", "UNKNOWN", "api-server", "API server", review)
-        return
-    user = _mapping(_mapping(review.get("status")).get("userInfo"))
-    found = user.get("groups")
-    groups = ", ".join(map(str, found if isinstance(found, list) else [])) or "none"
-    seen = f"sees user {user.get('username')!r}, groups {groups}"
-    yield Finding("api-server", "PASS", "api-server", "API server", seen)
-    denial = failure.denial
-    if denial is not None and denial.verb and denial.resource and denial.kind != "non-resource":
-        yield from _access_finding(denial, access, end)
-
-
-def _access_finding(denial: Denial, access: Access, end: float) -> Iterator[Finding]:
-    attributes = {
-        "verb": denial.verb,
-        "resource": denial.resource,
-        "subresource": denial.subresource,
-        "group": denial.api_group,
-        "namespace": denial.namespace,
-    }
-    spec = {"spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}}}
-    review = _ask(access, "SelfSubjectAccessReview", spec, end)
-    if isinstance(review, str):
-        yield Finding("permission", "UNKNOWN", "api-server", "permission", review)
-        return
-    status = _mapping(review.get("status"))
-    if status.get("allowed") is True:
-        yield Finding(
-            "permission", "WARN", "api-server", "permission", f"{_asked(denial)} is allowed now: tried too early"
-        )
-        return
-    why = f" ({status.get('reason')})" if status.get("reason") else ""
-    yield Finding("not-allowed", "FAIL", "api-server", "permission", f"{_asked(denial)} is not allowed{why}")
-
-
-def _ask(access: Access, kind: str, body: dict[str, Any], end: float) -> dict[str, Any] | str:
-    """The API server's answer, or why there is none."""
-    try:
-        answer: object = review(access, kind, body, timeout=_left(end))
-        return answer if isinstance(answer, dict) else f"{kind} was answered by something that is no Kubernetes"
-    except EksTokenError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 - a diagnosis must not hide the failure that it is about
-        status = getattr(error, "status", None)
-        return f"{kind} was answered {status}" if status else f"{kind} was not answered: {type(error).__name__}"
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    """What a server calls an object, {} where it is none."""
-    return value if isinstance(value, dict) else {}
-
-
-def _left(end: float) -> float:
-    return max(0.1, min(_STEP, end - time.monotonic()))
-
-
 __all__ = [
     "EksFailure",
     "EksMistake",
@@ -499,5 +356,4 @@ __all__ = [
     "links",
     "named_failures",
     "of_token_error",
-    "page_of",
 ]
