@@ -137,6 +137,17 @@ def test_what_could_become_another_host_is_no_region(region: str) -> None:
     assert not endpoints.is_known_region(region)
 
 
+@pytest.mark.parametrize(
+    ("region", "verdict"), [("cn-north-1", None), ("us-west-2", "host"), ("a b", "host"), (None, "host")]
+)
+def test_a_host_that_no_sdk_makes_counts_in_the_servers_own_region_alone(
+    region: str | None, verdict: str | None
+) -> None:
+    found = endpoints.host_violation("sts.cn-north-1.amazonaws.com", partition="aws", region=region)
+
+    assert found == verdict
+
+
 def test_the_global_host_is_signed_for_us_east_1() -> None:
     assert endpoints.region_of_sts_host("sts.amazonaws.com") == "us-east-1"
 

@@ -121,6 +121,7 @@ Reason: Forbidden
 HTTP response body: {status(DELETED)}
 
 """
+DEEP = "\\" * 127 + '"'
 DELETED_DENIAL = listed(verb="delete", name="p1")
 
 
@@ -156,6 +157,13 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         (status(LISTED).replace("serviceaccount:air", "serviceaccount:air\n"), [listed()]),  # a line break inside JSON's string
         ("# " + status(LISTED).replace(" ", "\n# "), [listed()]),
         (f"Handshake status 403 Forbidden -+-+- {{'date': 'x'}} -+-+- {status(LISTED).encode()!r}", [listed()]),
+        (LISTED.replace(ROBOT, r"a\xffb"), [listed(r"a\xffb")]),  # bytes that are no text stay as they were written
+        (f'err=\\nnodes "n" is forbidden: {QUOTA}\n', [Denial("quota", resource="nodes", api_group="", name="n", reason=QUOTA)]),
+        ('(Forbidden): pods is forbidden: no "x" here\n', [Denial("other", resource="pods", api_group="", reason='no "x" here')]),
+        (r'pods is forbidden: User \"u" cannot list resource', [Denial("other", resource="pods", api_group="")]),  # its string ended
+        # quoted more often than six strings within each other are
+        (f'pods is forbidden: User {DEEP}u{DEEP} cannot list', [Denial("other", resource="pods", api_group="")]),
+        (f'pods "p" is forbidden: user {DEEP}u{DEEP} (groups=["a"]) is attempting to grant', [Denial("other", resource="pods", api_group="", name="p")]),
         # several
         (f"{LISTED}\n{DELETED}\n{LISTED}\n", [DELETED_DENIAL, listed()]),
         (CHAIN, [DELETED_DENIAL, listed()]),  # Python prints the cause first
@@ -172,6 +180,8 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         (json.dumps(event()), [CREATED]),
         (json.dumps({"items": [event(), event(LISTED)]}, indent=1), [CREATED, listed(name="p1")]),
         (json.dumps({"@message": json.dumps(event())}), [CREATED]),
+        (json.dumps({**event(), "more": event(LISTED)}), [CREATED, listed()]),  # one in another: the message alone
+        (json.dumps(["auditID", {"m": ["no auditID", 5, json.dumps(event())]}]), [CREATED]),
         (json.dumps(event(annotations={})), [Denial("other", ARN, "create", "pods", None, "", "data", "p1", "namespace")]),
         (json.dumps(event(f'admission webhook "w" denied the request: {DELETED}', objectRef={"resource": "nodes", "name": "n"})),
          [Denial("webhook", ARN, "create", "nodes", None, "", None, "n", "cluster", f'admission webhook "w" denied the request: {DELETED}'), DELETED_DENIAL]),

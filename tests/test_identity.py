@@ -7,7 +7,7 @@ import pytest
 from tokens import cases
 
 from eks_cross_account import CallerIdentity, InvalidArnError, StsUnavailableError, canonicalize, strip_path
-from eks_cross_account.identity import parse_caller_identity
+from eks_cross_account.identity import account_of, parse_arn, parse_caller_identity
 
 FUNCTIONS = {"canonicalize": canonicalize, "strip_path": strip_path, "strip": strip_path}
 ARNS = [case for case in cases("arn") if case["input"]["function"] in FUNCTIONS]
@@ -37,6 +37,46 @@ def test_an_arn_is_read_as_the_verifier_reads_it(case: dict[str, Any]) -> None:
     else:
         with pytest.raises(InvalidArnError):
             function(case["input"]["arn"])
+
+
+WRONG = [
+    ("role/r", "'role/r' is not an ARN (arn:partition:service:region:account:resource)"),
+    ("arn:aws:iam::222222222222", "'arn:aws:iam::222222222222' is not an ARN (arn:partition:service:region:account:resource)"),
+    ("urn:aws:iam::222222222222:role/r",
+     "'urn:aws:iam::222222222222:role/r' is not an ARN (arn:partition:service:region:account:resource)"),
+    ("arn:mars:iam::222222222222:role/r", "'arn:mars:iam::222222222222:role/r' is in no partition that EKS knows (aws, "),
+    ("arn:aws:iam::222222222222:group/g",
+     "'arn:aws:iam::222222222222:group/g' is not the ARN of a role, user, root, assumed role or federated user"),
+    ("arn:aws:sts::222222222222:assumed-role/r",
+     "'arn:aws:sts::222222222222:assumed-role/r' names no role and session (assumed-role/<role>/<session>)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arn", "message"), WRONG, ids=[row[0] for row in WRONG])
+def test_what_is_wrong_with_an_arn_is_said_of_it(arn: str, message: str) -> None:
+    with pytest.raises(InvalidArnError) as raised:
+        canonicalize(arn)
+
+    assert str(raised.value).startswith(message)
+
+
+def test_the_resource_is_all_behind_the_fifth_colon() -> None:
+    assert parse_arn("arn:aws:iam::222222222222:user/a:b") == ("aws", "iam", "222222222222", "user/a:b")
+    assert canonicalize("arn:aws:iam::222222222222:user/a:b:c") == "arn:aws:iam::222222222222:user/a:b:c"
+
+
+@pytest.mark.parametrize(
+    ("arn", "account"),
+    [
+        ("arn:aws:iam::222222222222:role/r", "222222222222"),
+        ("arn:aws:eks:eu-west-1:333333333333:cluster/a:b", "333333333333"),
+        ("arn:aws:iam::444444444444", "444444444444"),
+        ("arn:aws:iam:", ""),
+        ("r", ""),
+    ],
+)
+def test_the_account_of_an_arn_is_its_fifth_section(arn: str, account: str) -> None:
+    assert account_of(arn) == account
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=[case["id"] for case in REPLIES])
@@ -74,7 +114,26 @@ def test_an_answer_of_sts_is_read_as_the_verifier_reads_it(case: dict[str, Any])
         body(UserId="a:b:c"),
         b'{"GetCallerIdentityResponse": {}, "GetCallerIdentityResponse": {}}',
     ],
-    ids=lambda raw: repr(raw[:40]),
+    ids=[
+        "empty",
+        "html",
+        "xml",
+        "xml-of-s3",
+        "no-envelope",
+        "another-answer",
+        "list",
+        "null",
+        "not-utf-8",
+        "deep",
+        "one-more-member",
+        "no-account",
+        "account-is-a-number",
+        "account-of-another",
+        "arn-of-s3",
+        "role-without-session",
+        "user-id-of-three-parts",
+        "twice",
+    ],
 )
 def test_what_sts_would_not_write_is_no_identity(raw: bytes) -> None:
     with pytest.raises(StsUnavailableError) as raised:
@@ -82,6 +141,27 @@ def test_what_sts_would_not_write_is_no_identity(raw: bytes) -> None:
 
     assert raised.value.retryable
     assert str(raised.value).isascii()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"<html>" + b"x" * 100,
+         "the answer is not the JSON of STS; it begins '<html>xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"),
+        (body(Extra="x"), "the answer is JSON, but not that of GetCallerIdentity"),
+        (body(Account=""), "the answer of GetCallerIdentity has an empty or non-text field"),
+        (body(Arn="x"), "the answer of GetCallerIdentity has no usable ARN: 'x' is not an ARN "
+                        "(arn:partition:service:region:account:resource)"),
+        (body(Account="333333333333"), "the answer of GetCallerIdentity has one account in its ARN and another beside it"),
+        (body(UserId="a:b:c"), "the UserId 'a:b:c' is not of the form id:session"),
+    ],
+    ids=["html", "extra", "empty", "ARN", "account", "UserId"],
+)  # fmt: skip
+def test_why_an_answer_is_not_that_of_sts_is_said(raw: bytes, message: str) -> None:
+    with pytest.raises(StsUnavailableError) as raised:
+        parse_caller_identity(raw)
+
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,12 @@ def test_a_template_is_filled_in_from_left_to_right(template: str, session: str,
     assert found == (expected, (expected,))
 
 
+def test_an_error_quotes_a_template_as_go_does() -> None:
+    entry = AccessEntry(ROLE_ARN, ROLE_ID, "\u200b\U000e0001\u00e9{{EC2PrivateDNSName}}")
+
+    assert r'template "\u200b\U000e0001é{{EC2PrivateDNSName}}"' in mapped(caller(), AccessEntries((entry,)))
+
+
 def test_ec2_is_not_asked_unless_the_caller_says_how() -> None:
     entries = AccessEntries((AccessEntry(ROLE_ARN, ROLE_ID, "{{EC2PrivateDNSName}}"),))
 
@@ -364,6 +370,33 @@ READ = [
     ("time zone of a day", A + "username: !!timestamp 2001-02-28T1:0:0+24:60",
      [("a", "2001-02-28T1:0:0+24:60", ())]),
     ("time zone beyond a day", A + "username: !!timestamp 2001-02-28T1:0:0+25:00", []),
+    # as sigs.k8s.io/yaml 1.6.0 reads them
+    ("a merge key of a text drops the list", A + "<<: x", []),
+    ("a merge key of several", A + "<<: [{username: u}, {username: v}]", [("a", "u", ())]),
+    ("a number that a tag makes a float", A + "username: !!float 5", [("a", "", ())]),
+    ("a fraction without a zero", A + "username: .5", [("a", "", ())]),
+    ("a dot before what is no fraction", A + "username: .x", [("a", ".x", ())]),
+    ("a negative binary number", A + "username: -0b101", [("a", "", ())]),
+    ("a binary number of 65 digits", A + "username: 0b1" + "0" * 64, [("a", "0b1" + "0" * 64, ())]),
+    ("no base64", A + "username: !!binary '!'", []),
+    ("a tag in full", A + "username: !<tag:yaml.org,2002:str> 5", [("a", "5", ())]),
+    ("a tag in full that does not end", A + "username: !<tag:yaml.org,2002:str 5", []),
+    ("a word behind a tag in full", A + "username: !<x>y 5", []),
+    ("a comma in a tag", A + "username: !!str, 5", [("a", "5", ())]),
+    ("a handle of nobody", A + "username: !a!b 5", []),
+    ("a handle of the document", "%TAG !e! tag:yaml.org,2002:\n---\n" + A + "username: !e!str 5", [("a", "5", ())]),
+    ("a colon in a tag", A + "username: !tag:x 5", [("a", "5", ())]),
+    ("indentation 0", A + "username: |0\n    x", []),
+    ("indentation, and a comment", A + "username: |2 # c\n      x", [("a", "  x", ())]),
+    ("a comment at a block sign", A + "username: |# c\n    x", [("a", "x", ())]),
+    ("a word behind a block sign", A + "username: | c\n    x", []),
+    ("a tab before a block", A + "username: |\n\t x", []),
+    ("a tab in a block's indentation", A + "username: |\n    x\n  \ty\n", []),
+    ("a tab in a blank line's place", A + "username: |2\n \tx\n", []),
+    ("a tab before the third line of a text", A + "username: x\n   y\n\t z", []),
+    ("a blank line in a text", A + "username: x\n\n   y", [("a", "x\ny", ())]),
+    ("a word in sso that the verifier does not know",
+     "- sso: {permissionSetName: A, accountID: '123456789012', x: y}", [("", "", ())]),
     ("sso row stays without ARN", "- sso: {permissionSetName: Admin, accountID: '123456789012'}", [("", "", ())]),
     ("sso beside an ARN", A + "sso: {}", []),
     ("sso of a wrong type counts as there", A + "sso: 5", []),
@@ -395,6 +428,7 @@ ACCOUNTS = [
     ("a date that is none", "- 1\n- !!timestamp 2001-02-30", ("1", "")),
     ("an empty mapping as a key", "- 1\n- {}: b", ()),
     ("a question mark and a comma", "- 1\n- [? , a]", ()),
+    ("a tag that does not fit", "!!int x", ()),
 ]
 
 

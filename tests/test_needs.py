@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eks_cross_account.diagnosis import Rule, required_permissions
-from eks_cross_account.diagnosis.needs import MWAA_LINES, OPERATORS, changes_between
+from eks_cross_account.diagnosis.needs import MWAA_LINES, OPERATORS, changes_between, for_server
 
 NEWEST = "10.25.0"
 
@@ -414,3 +414,17 @@ def test_an_upgrade_of_what_the_old_release_has_not_is_refused() -> None:
 def test_every_line_of_mwaa_is_in_the_table(airflow: str, provider: str) -> None:
     assert airflow.count(".") == 2
     assert "create pods" in effects(provider_version=provider)
+
+
+@pytest.mark.parametrize(
+    ("version", "verbs"), [("1.34", {"get"}), ("1.35", {"get", "create"}), ("", {"get", "create"}), ("v?", {"get", "create"})]
+)  # fmt: skip
+def test_a_server_before_1_35_asks_for_get_of_exec_alone_and_an_unknown_one_for_both(
+    version: str, verbs: set[str]
+) -> None:
+    rules = required_permissions("pod", xcom=True)
+
+    asked = for_server(rules, version)
+
+    assert {rule.verb for rule in asked if rule.resource == "pods/exec"} == verbs
+    assert {rule for rule in rules if rule.resource != "pods/exec"} < set(asked)

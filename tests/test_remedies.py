@@ -146,6 +146,15 @@ def _not_mapped(cluster: str, arn: str) -> Remedy:
     )
 
 
+def test_an_identity_that_no_role_has_leaves_a_hole() -> None:
+    identity = CallerIdentity(B, f"arn:aws:sts::{B}:assumed-role/r'; rm/s", "AROA:s")
+
+    remedy = remedies.mapping_remedy("c", REGION, identity, principal_arn=None, mode="API")
+
+    assert "rm" not in " ".join(remedy.commands)
+    assert any("create-access-entry" in command and "--principal-arn '<" in command for command in remedy.commands)
+
+
 def _entry(cluster: str, arn: str) -> Remedy:
     return remedies.entry_remedy(cluster, REGION, strip_path(arn), principal_arn=arn, mode="API_AND_CONFIG_MAP")
 

@@ -41,8 +41,16 @@ class Line(Stand):
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
             )
         )  # fmt: skip
-        self._stack.callback(self._process.kill)
+        self._stack.callback(self._end)
         return self
+
+    def _end(self) -> None:
+        """As its input ends it does, and writes down what it has covered; killed where it does not."""
+        _pipes(self._process)[0].close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
     def run_case(self, case: str) -> dict[str, Any]:
         before = (self.home / "said").stat().st_size
