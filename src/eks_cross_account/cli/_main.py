@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     try:
         options = _parse(given)
+        options.is_program = arguments is None  # and not called by another one, whose stdout is not ours
         code = _command(options.command)(options)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse: --help, --version, usage
@@ -64,7 +65,8 @@ def _exit_code(error: EksTokenError, given: list[str]) -> int:
 
 def _fail(message: str, code: int) -> int:
     shown = " ".join(message.split())
-    print(f"eks-token-check: {shown}", file=sys.stderr)
+    if sys.stderr is not None:  # closed by the caller: print() would take stdout
+        print(f"eks-token-check: {shown}", file=sys.stderr)
     return code
 
 
