@@ -33,6 +33,10 @@ class UsageError(Exception):
     """The arguments cannot be meant: exit code 2."""
 
 
+class CannotError(Exception):
+    """What was asked for cannot be done here: exit code 1."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. Never a traceback for bad input, a refusal, or Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -47,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = stop.code if isinstance(stop.code, int) else USAGE
     except UsageError as error:
         code = _fail(str(error), USAGE)
+    except CannotError as error:
+        code = _fail(str(error), FAILED)
     except EksTokenError as error:
         code = _fail(str(error), _exit_code(error, given))
     except KeyboardInterrupt:
@@ -58,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(error: EksTokenError, given: list[str]) -> int:
-    """3 where a question could not be asked; the command ``token`` has one failure only, as exec plugins do."""
+    """3 where a question could not be asked. ``token`` and ``kubeconfig`` have one failure only, as exec plugins do."""
     asked = isinstance(error, StsUnavailableError | UnknownRegionError)
-    return UNKNOWN if asked and "token" not in given[:1] else FAILED
+    return UNKNOWN if asked and not {"token", "kubeconfig"}.intersection(given[:1]) else FAILED
 
 
 def _fail(message: str, code: int) -> int:
@@ -76,6 +82,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from eks_cross_account.cli import _token  # noqa: PLC0415 - see above
 
         return _token.token
+    if name == "kubeconfig":
+        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - see above
+
+        return _kubeconfig.kubeconfig
     if name == "sandbox":
         from eks_cross_account.cli import _sandbox  # noqa: PLC0415 - see above
 
@@ -176,6 +186,23 @@ def _add_token(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that cla
     token = _add(commands, "token", "an ExecCredential for kubectl, as `aws eks get-token` prints one")
     _add_cluster(token, required=True)
     _add_credentials(token)
+
+
+def _add_kubeconfig(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
+    kubeconfig = _add(commands, "kubeconfig", "a kubeconfig for kubectl, helm and other clients that uses `token`")
+    _add_cluster(kubeconfig, required=True)
+    _add_credentials(kubeconfig)
+    kubeconfig.add_argument("--cluster-endpoint", metavar="URL", help="with --cluster-ca: ask AWS nothing")
+    kubeconfig.add_argument("--cluster-ca", metavar="BASE64", help="the CA's PEM in base64, as DescribeCluster has it")
+    kubeconfig.add_argument("--namespace", metavar="NS", help="of the context; default: none, which is `default`")
+    kubeconfig.add_argument("--alias", metavar="NAME", help="of the context; default: ROLE@CLUSTER-ARN")
+    kubeconfig.add_argument(
+        "--exec-api-version",
+        choices=("v1", "v1beta1"),
+        default="v1",
+        help="of client.authentication.k8s.io (default: v1; lightkube 1.0 wants v1beta1)",
+    )
+    kubeconfig.add_argument("--file", metavar="PATH", help="write a new file (0600) instead; none is overwritten")
 
 
 def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
@@ -340,6 +367,7 @@ _PARSERS = {
     "explain": _add_explain,
     "permissions": _add_permissions,
     "token": _add_token,
+    "kubeconfig": _add_kubeconfig,
     "sandbox": _add_sandbox,
 }
 _COMMANDS = tuple(_PARSERS)

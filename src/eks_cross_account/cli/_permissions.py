@@ -160,9 +160,9 @@ def _checked(
 def _report(options: argparse.Namespace, wanted: Wanted, target: Target | None) -> Report:
     """By a kubeconfig, as the task would, or by the flags."""
     if _is_elsewhere(options):
-        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
+        from eks_cross_account.cli import _by_kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
 
-        return _kubeconfig.report(options, wanted)
+        return _by_kubeconfig.report(options, wanted)
     if target is not None and not (options.cluster_name or options.hops or options.profile):
         from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
 
