@@ -339,10 +339,10 @@ OLD_CLIENTS = pytest.mark.filterwarnings(
 @pytest.mark.parametrize("api_version", ["v1", "v1beta1"])
 @pytest.mark.skipif(installed("kubernetes") == "36.0.0", reason="36.0.0 sends no token of any kubeconfig")
 def test_the_python_client_lists_pods_by_it(config: Callable[..., Path], api_version: str) -> None:
-    kubernetes = pytest.importorskip("kubernetes")
+    reader, kubernetes = pytest.importorskip("kubernetes.config"), pytest.importorskip("kubernetes.client")
 
-    with kubernetes.config.new_client_from_config(config_file=str(config(api_version))) as client:
-        pods = kubernetes.client.CoreV1Api(client).list_namespaced_pod("data")
+    with reader.new_client_from_config(config_file=str(config(api_version))) as client:
+        pods = kubernetes.CoreV1Api(client).list_namespaced_pod("data")
 
     assert [each.metadata.name for each in pods.items] == ["p1"]
 
@@ -362,6 +362,8 @@ def test_the_asyncio_client_lists_pods_by_it(config: Callable[..., Path], api_ve
     assert asyncio.run(listed()) == ["p1"]
 
 
+@OLD_CLIENTS
+@pytest.mark.usefixtures("collected_here")
 def test_lightkube_lists_pods_by_it_in_the_older_version(config: Callable[..., Path]) -> None:
     lightkube = pytest.importorskip("lightkube")
     from lightkube.resources.core_v1 import Pod  # noqa: PLC0415 - not in every environment

@@ -19,6 +19,7 @@ from eks_cross_account import endpoints
 from eks_cross_account._printable import printable
 from eks_cross_account._version import __version__
 from eks_cross_account.cli._main import OK, CannotError, UsageError, role_hops
+from eks_cross_account.cli._terminal import Working
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import assume_roles, botocore_session, caller_region, find_region, session_source
 from eks_cross_account.errors import ClusterError
@@ -43,7 +44,8 @@ def kubeconfig(options: argparse.Namespace) -> int:
     """Print it, or write it to a new file; the exit code."""
     _check_meant(options)
     hops = role_hops(options)
-    region, cluster = _cluster(options, hops)
+    with Working(f"asking EKS about cluster {options.cluster_name}"):
+        region, cluster = _cluster(options, hops)
     _check_fit(cluster)
     command = [*_program(), *_arguments(options, hops, region, cluster)]
     written = json.dumps(_document(options, hops, cluster, command), indent=2) + "\n"  # JSON is YAML, for every reader

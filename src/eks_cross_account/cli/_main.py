@@ -26,6 +26,109 @@ if TYPE_CHECKING:
 
 _LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
+_ROLE = "  ROLE=arn:aws:iam::222222222222:role/cross-account-role"
+_EXAMPLES = {  # of `COMMAND --help`; tests/test_help.py runs them
+    "check": f"""examples:
+  # with the credentials that are around here, over a role of the cluster's
+  # account
+{_ROLE}
+  eks-token-check check --cluster-name analytics --role-arn $ROLE
+
+  # with an Airflow connection, as a task of it would
+  eks-token-check check --cluster-name analytics --airflow-conn-id aws_b
+
+  # the text to forward to the owner of the other account
+  eks-token-check check --cluster-name analytics --role-arn $ROLE --ask-owner
+
+  # the owner: has it a way in? One page of what both sides see
+  eks-token-check check --cluster-name analytics --role-arn $ROLE \\
+      --output json > task.json
+  eks-token-check check --cluster-name analytics --principal-arn $ROLE \\
+      --evidence task.json
+""",
+    "decode": """examples:
+  # a token of any plugin
+  eks-token-check token --cluster-name analytics | eks-token-check decode
+  aws eks get-token --cluster-name analytics | eks-token-check decode
+
+  # for a program
+  eks-token-check decode --output json token.txt
+""",
+    "verify": """examples:
+  # whose token is this?
+  aws eks get-token --cluster-name analytics |
+      eks-token-check verify --cluster-name analytics
+
+  # and this, in a file?
+  eks-token-check verify token.txt --cluster-name analytics
+""",
+    "explain": """examples:
+  # what a program said
+  kubectl get pods 2>&1 | eks-token-check explain
+
+  # the log of a task
+  eks-token-check explain task.log
+""",
+    "permissions": f"""examples:
+  # what an operator needs, and what is without it
+  eks-token-check permissions --operator pod --xcom --namespace data
+
+  # has the role got it?
+{_ROLE}
+  eks-token-check permissions --check --cluster-name analytics \\
+      --role-arn $ROLE --namespace data
+
+  # the least that gives it
+  eks-token-check permissions --manifest --group airflow-workers \\
+      --namespace data | kubectl apply -f -
+
+  # what an upgrade of MWAA will ask for
+  eks-token-check permissions --upgrade-from 2.10.3 --provider-version 3.0.6
+""",
+    "token": f"""examples:
+  # as `aws eks get-token`
+  eks-token-check token --cluster-name analytics --region eu-west-1
+
+  # over a role, with the external id that its owner asks for
+{_ROLE}
+  eks-token-check token --cluster-name analytics --role-arn $ROLE \\
+      --external-id partner-7
+
+  # a kubeconfig that has it as its exec plugin
+  eks-token-check kubeconfig --cluster-name analytics --role-arn $ROLE
+""",
+    "kubeconfig": f"""examples:
+  # a file of its own: for one command, or beside those that there are
+{_ROLE}
+  eks-token-check kubeconfig --cluster-name analytics --role-arn $ROLE \\
+      --file analytics.kubeconfig
+  KUBECONFIG=analytics.kubeconfig kubectl get pods
+  KUBECONFIG=$HOME/.kube/config:analytics.kubeconfig \\
+      kubectl config get-contexts
+
+  # joined with them into one
+  KUBECONFIG=$HOME/.kube/config:analytics.kubeconfig \\
+      kubectl config view --flatten > joined.kubeconfig
+""",
+    "sandbox": f"""examples:
+  # the story on one page: 401, what check says, the fix, 200, a pod
+  eks-token-check sandbox --demo
+
+  # in one shell; what it prints goes into another
+  eks-token-check sandbox
+{_ROLE}
+  eks-token-check check --cluster-name analytics --role-arn $ROLE
+""",
+    "completions": """examples:
+  # in this shell
+  eval "$(eks-token-check completions bash)"
+
+  # in every shell from now on; zsh: into a folder of $fpath, as
+  # _eks-token-check
+  eks-token-check completions bash \\
+      > ~/.local/share/bash-completion/completions/eks-token-check
+""",
+}
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
 
 
@@ -86,6 +189,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - see above
 
         return _kubeconfig.kubeconfig
+    if name == "completions":
+        return _completions
     if name == "sandbox":
         from eks_cross_account.cli import _sandbox  # noqa: PLC0415 - see above
 
@@ -111,7 +216,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _parser(only: str | None = None) -> argparse.ArgumentParser:
     """Of all commands, or of one: `token` must not pay for the flags of the others."""
     parser = argparse.ArgumentParser(
-        prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False, formatter_class=_formatter
+        prog="eks-token-check",
+        description=_DESCRIPTION,
+        epilog="eks-token-check COMMAND --help has the command's flags, and examples; without a command: check.",
+        allow_abbrev=False,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
     # prog: argparse loads shutil, bz2 and lzma to find it out
@@ -205,6 +314,23 @@ def _add_kubeconfig(commands: Any) -> None:  # noqa: ANN401 - argparse keeps tha
     kubeconfig.add_argument("--file", metavar="PATH", help="write a new file (0600) instead; none is overwritten")
 
 
+def _add_completions(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
+    completions = _add(commands, "completions", "what a shell needs to complete this command's names and flags by TAB")
+    completions.add_argument("shell", choices=("bash", "zsh", "tcsh", "fish"))
+
+
+def _completions(options: argparse.Namespace) -> int:
+    """Print the shell's script: static, so that TAB starts no Python."""
+    try:
+        import shtab  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError('completions need shtab: pip install "eks-cross-account[completions]"') from None
+    if options.shell not in shtab.SUPPORTED_SHELLS:  # fish came late
+        raise UsageError(f"this shtab knows {', '.join(shtab.SUPPORTED_SHELLS)} only: pip install --upgrade shtab")
+    sys.stdout.write(shtab.complete(_parser(), shell=options.shell) + "\n")
+    return OK
+
+
 def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     sandbox = _add(commands, "sandbox", "start AWS and EKS on loopback to try things against; prints what to export")
     sandbox.add_argument("--demo", action="store_true", help="play one page: 401, what check says, the fix, 200, a pod")
@@ -212,9 +338,14 @@ def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that c
     _add_output(sandbox)
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+class _Formatter(argparse.HelpFormatter):
     """With a width: to find one, argparse loads shutil, bz2 and lzma, at every flag that is added."""
-    return argparse.HelpFormatter(prog, width=78)
+
+    def __init__(self, prog: str, **options: Any) -> None:  # noqa: ANN401 - argparse's, which differ by Python
+        super().__init__(prog, **{**options, "width": 78})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
 
 def _add_permissions(commands: Any) -> None:  # noqa: ANN401 - as _add
@@ -292,7 +423,7 @@ def _add_operator(parser: Any) -> None:  # noqa: ANN401 - a parser or a group of
 
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps that class private
     added: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, allow_abbrev=False, formatter_class=_formatter
+        name, help=text, description=text, epilog=_EXAMPLES[name], allow_abbrev=False, formatter_class=_Formatter
     )
     return added
 
@@ -369,6 +500,7 @@ _PARSERS = {
     "token": _add_token,
     "kubeconfig": _add_kubeconfig,
     "sandbox": _add_sandbox,
+    "completions": _add_completions,
 }
 _COMMANDS = tuple(_PARSERS)
 
