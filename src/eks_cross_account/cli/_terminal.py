@@ -28,8 +28,8 @@ _COLOURS = {
     "SKIP": _DIM,
 }
 _PAINTED = re.compile(
-    r"^(?P<before>verdict: (?=\w)|        (?=fix\b)|)"
-    r"(?P<word>(?:PASS|FAIL|WARN|UNKNOWN|SKIP|FOUND)(?= )|(?<=verdict: )(?:healthy|broken|unknown)|(?<= )fix"
+    r"^(?P<before>verdict: (?=\w)|        (?=fix[ :])|)"
+    r"(?P<word>(?:PASS|FAIL|WARN|UNKNOWN|SKIP|FOUND)(?= )|(?<=verdict: )(?:healthy|broken|unknown)|(?<= )fix(?=(?: \([^)]*\))?: )"
     r"|(?:yes|NO|\?)(?= {3,5}\w)|breaks no rule$|breaks(?= \d))",
     re.MULTILINE,
 )
