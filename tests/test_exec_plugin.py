@@ -44,7 +44,7 @@ def environment(*paths: Path, **variables: str) -> dict[str, str]:
 
 def started(arguments: list[str], environ: dict[str, str], **options: Any) -> Any:
     return subprocess.run([sys.executable, *arguments], env=environ, text=True, timeout=50, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # fmt: skip
+                          capture_output=True, **options)  # fmt: skip
 
 
 def assert_one_credential(out: str) -> None:
@@ -187,7 +187,8 @@ SERVERS = st.one_of(
     TEXT, st.sampled_from(["https://A.gr7.us-west-2.eks.amazonaws.com", "https://A.us-west-2.eks.evil.com", "https://"])
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner)
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
 )
 INFO = st.fixed_dictionaries(
     {},

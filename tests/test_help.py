@@ -147,9 +147,7 @@ def test_without_shtab_it_says_in_a_line_what_to_install(
 
     caught = capsys.readouterr()
     assert caught.out == ""
-    assert caught.err == (
-        'eks-token-check: completions need shtab: pip install "eks-cross-account[completions]"\n'
-    )
+    assert caught.err == ('eks-token-check: completions need shtab: pip install "eks-cross-account[completions]"\n')
 
 
 def test_token_shows_its_help_on_stdout(tmp_path: Path) -> None:

@@ -192,16 +192,14 @@ def test_the_command_of_an_installed_script_is_its_own_path_and_a_link_stays_one
 ) -> None:
     (tmp_path / "venv").mkdir()
     script = tmp_path / "venv/eks-token-check"
-    script.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom eks_cross_account.cli import main\nsys.exit(main())\n"
-    )
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom eks_cross_account.cli import main\nsys.exit(main())\n")
     script.chmod(0o755)
     link = tmp_path / "eks-token-check"
     link.symlink_to(script)
     environ = {**eks_sandbox.environ, "PYTHONPATH": str(SOURCE), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
-    done = subprocess.run(["eks-token-check", *NAMED, "--role-arn", ROLE], env=environ, capture_output=True, text=True, check=True,  # noqa: S607
-                          cwd=tmp_path / "venv")  # fmt: skip
+    called = ["eks-token-check", *NAMED, "--role-arn", ROLE]
+    done = subprocess.run(called, env=environ, capture_output=True, text=True, check=True, cwd=tmp_path / "venv")
 
     command = plugin(json.loads(done.stdout))
     assert command == [str(link), "token", "--cluster-name", "analytics", "--region", "eu-west-1", "--role-arn", ROLE]

@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 B = "222222222222"
 ROLE = f"arn:aws:iam::{B}:role/cross-account-role"
 SOURCE = Path(__file__).parents[1] / "src"
-PROGRAM = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-           "from eks_cross_account.cli import main; sys.exit(main())"]  # fmt: skip
+# a process that a shell started in the background ignores Ctrl-C, and so would its children
+CODE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from eks_cross_account.cli import main; sys.exit(main())"
+)
+PROGRAM = [sys.executable, "-c", CODE]
 CHECK = ("check", "--cluster-name", "analytics", "--role-arn", ROLE)
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CLEARED = "\r\x1b[K"
@@ -111,7 +115,9 @@ def rows(text: str, columns: int) -> int:
     ids=["a terminal", "NO_COLOR", "NO_COLOR is empty", "dumb", "both"],
 )  # fmt: skip
 def test_a_terminal_is_shown_colour(
-    terminal: Callable[..., Terminal], variables: dict[str, str], expected: bool  # noqa: FBT001 - a column
+    terminal: Callable[..., Terminal],
+    variables: dict[str, str],
+    expected: bool,  # noqa: FBT001 - a column
 ) -> None:
     shown = terminal(*CHECK, **variables)
 
@@ -124,7 +130,9 @@ def test_a_terminal_is_shown_colour(
     ("variables", "expected"), [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "0"}, False)]
 )
 def test_a_file_is_not_unless_it_is_forced(
-    eks_sandbox: Sandbox, variables: dict[str, str], expected: bool  # noqa: FBT001 - a column
+    eks_sandbox: Sandbox,
+    variables: dict[str, str],
+    expected: bool,  # noqa: FBT001 - a column
 ) -> None:
     environ = {**eks_sandbox.environ, "PYTHONPATH": str(SOURCE), "HOME": "/nonexistent", **variables}
 
@@ -153,8 +161,9 @@ def test_what_is_for_programs_or_other_people_has_none_even_when_forced(
 
 def test_only_words_of_ours_are_painted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    foreign = "FAIL it said\nPASS    no\nverdict: healthy"
     findings = (
-        Finding("a", "FAIL", "aws", "t", "FAIL it said\nPASS    no\nverdict: healthy", remedy=Remedy("fix it", ("fix",))),
+        Finding("a", "FAIL", "aws", "t", foreign, remedy=Remedy("fix it", ("fix",))),
         Finding("b", "WARN", "aws", "t", "yes"),
     )
     text = Report("c", "r", findings).to_text()
@@ -309,9 +318,13 @@ def test_what_is_quick_shows_nothing_and_leaves_no_thread(screen: Screen) -> Non
 def test_what_lasts_is_cleared_and_leaves_no_thread_after_an_error_too(screen: Screen) -> None:
     before = threading.enumerate()
 
-    with pytest.raises(KeyboardInterrupt), working_on(screen, 0):
-        assert screen.written.wait(20)
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with working_on(screen, 0):
+            assert screen.written.wait(20)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
     assert screen.text.startswith("\r| asking (0 s)")
     assert screen.text.endswith(CLEARED)

@@ -97,7 +97,7 @@ def _check_fit(cluster: Cluster) -> None:
 
 
 def _program() -> list[str]:
-    """This very program by its absolute path, which a list of allowed plugins can name; no shell, nothing of PATH."""
+    """The program that is running, by its absolute path, which a list of allowed plugins can name; no shell, nothing of PATH."""
     called = os.path.abspath(sys.argv[0])  # noqa: PTH100 - a link stays a link: pipx moves what is behind it
     if os.path.basename(called) in _SCRIPTS and os.access(called, os.X_OK):  # noqa: PTH119 - as above
         return [called]
@@ -106,7 +106,11 @@ def _program() -> list[str]:
 
 def _arguments(options: argparse.Namespace, hops: Sequence[RoleHop], region: str, cluster: Cluster) -> list[str]:
     # a local cluster on Outposts wants tokens that are signed for its id
-    flags = [("--cluster-name", cluster.outpost_id or cluster.name), ("--region", region), ("--profile", options.profile)]
+    flags = [
+        ("--cluster-name", cluster.outpost_id or cluster.name),
+        ("--region", region),
+        ("--profile", options.profile),
+    ]
     for hop in hops:
         flags += [
             ("--role-arn", hop.role_arn),

@@ -322,7 +322,7 @@ def _add_completions(commands: Any) -> None:  # noqa: ANN401 - argparse keeps th
 def _completions(options: argparse.Namespace) -> int:
     """Print the shell's script: static, so that TAB starts no Python."""
     try:
-        import shtab  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
+        import shtab  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageError('completions need shtab: pip install "eks-cross-account[completions]"') from None
     if options.shell not in shtab.SUPPORTED_SHELLS:  # fish came late

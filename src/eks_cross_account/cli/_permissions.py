@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import argparse
 
     from eks_cross_account.airflow._target import Target
-    from eks_cross_account.diagnosis.report import Finding, Report
+    from eks_cross_account.diagnosis.report import Finding, Form, Report
 
 _OPTIONS = ("deferrable", "xcom", "init_logs", "interim_logs", "events_on_failure", "callbacks", "istio", "wait")
 _LINES = dict(MWAA_LINES)
@@ -220,7 +220,7 @@ def _print(
     for rule in rules:
         lines += _row(rule, _MARKS[rule["allowed"]] if asked else "")
     if asked:
-        form = options.remedy or "cli"
+        form: Form = options.remedy or "cli"
         lines += ["", *(line for finding in findings for line in text_of(_short(finding), form, width()))]
     show("\n".join(lines) + "\n")
 

@@ -29,8 +29,8 @@ _COLOURS = {
 }
 _PAINTED = re.compile(
     r"^(?P<before>verdict: (?=\w)|        (?=fix[ :])|)"
-    r"(?P<word>(?:PASS|FAIL|WARN|UNKNOWN|SKIP|FOUND)(?= )|(?<=verdict: )(?:healthy|broken|unknown)|(?<= )fix(?=(?: \([^)]*\))?: )"
-    r"|(?:yes|NO|\?)(?= {3,5}\w)|breaks no rule$|breaks(?= \d))",
+    r"(?P<word>(?:PASS|FAIL|WARN|UNKNOWN|SKIP|FOUND)(?= )|(?<=verdict: )(?:healthy|broken|unknown)"
+    r"|(?<= )fix(?=(?: \([^)]*\))?: )|(?:yes|NO|\?)(?= {3,5}\w)|breaks no rule$|breaks(?= \d))",
     re.MULTILINE,
 )
 
