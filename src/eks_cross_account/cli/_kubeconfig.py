@@ -97,7 +97,7 @@ def _check_fit(cluster: Cluster) -> None:
 
 
 def _program() -> list[str]:
-    """The program that is running, by its absolute path, which a list of allowed plugins can name; no shell, nothing of PATH."""
+    """The program that runs here, by an absolute path, which a list of allowed plugins can name. No shell, no PATH."""
     called = os.path.abspath(sys.argv[0])  # noqa: PTH100 - a link stays a link: pipx moves what is behind it
     if os.path.basename(called) in _SCRIPTS and os.access(called, os.X_OK):  # noqa: PTH119 - as above
         return [called]

@@ -163,9 +163,9 @@ def _way_remedy(evidence: Evidence, reached: ReachEvidence) -> Remedy:
     if reached.failed == "silent":  # a route there is: the connection was taken
         text = (
             "The way to it is there, for the connection was taken. Ask again first: an API server that is busy or "
-            "being upgraded does this for a while. Where it stays so: a firewall, load balancer or VPN between that takes "
-            "connections and lets no TLS through, or packets too big for a tunnel (MTU). Nothing about roles or RBAC "
-            "is wrong."
+            "being upgraded does this for a while. Where it stays so: a firewall, load balancer or VPN between that "
+            "takes connections and lets no TLS through, or packets too big for a tunnel (MTU). Nothing about roles or "
+            "RBAC is wrong."
         )
         return Remedy(text, (remedies.certificate_command(reached.endpoint),))
     if reached.is_private or (cluster is not None and cluster.endpoint_public_access is False):
