@@ -328,14 +328,15 @@ INFO = {"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1
         (json.dumps(INFO), "client.authentication.k8s.io/v1"),
         (json.dumps({**INFO, "apiVersion": V1BETA1}), V1BETA1),
         (json.dumps({**INFO, "apiVersion": "client.authentication.k8s.io/v1alpha1"}),
-         V1BETA1),
+         "client.authentication.k8s.io/v1alpha1"),  # as aws-cli: Python's client sends no token for another answer
+        (json.dumps({**INFO, "apiVersion": "client.authentication.k8s.io/v2"}), V1BETA1),
         ("[]", V1BETA1),
         ("null", V1BETA1),
         ("{garbage", V1BETA1),
         ('{"apiVersion": ["x"], "spec": 7}', V1BETA1),
         ("[" * 100_000, V1BETA1),
     ],
-    ids=["v1", "v1beta1", "v1alpha1", "list", "null", "garbage", "wrong types", "deep"],
+    ids=["v1", "v1beta1", "v1alpha1", "v2", "list", "null", "garbage", "wrong types", "deep"],
 )  # fmt: skip
 @pytest.mark.usefixtures("eks_sandbox")
 def test_token_answers_in_the_version_it_is_asked_for_and_survives_garbage(
@@ -351,7 +352,12 @@ def test_token_answers_in_the_version_it_is_asked_for_and_survives_garbage(
     [
         ("https://ABC.gr7.us-west-2.eks.amazonaws.com", "sts.us-west-2.amazonaws.com"),
         ("https://ABC.sk1.cn-north-1.eks.amazonaws.com.cn", "sts.cn-north-1.amazonaws.com.cn"),
+        ("https://ABC.gr7.us-east-2.eks.amazonaws.com:443/", "sts.us-east-2.amazonaws.com"),
+        ("https://abc.us-east-2.api.aws", "sts.us-east-2.amazonaws.com"),
         ("https://ABC.gr7.nowhere.eks.evil.com", "sts.eu-west-1.amazonaws.com"),
+        ("https://ABC.gr7.us-east-2.eks.evil.com", "sts.eu-west-1.amazonaws.com"),
+        ("https://x@ABC.gr7.us-east-2.eks.amazonaws.com", "sts.eu-west-1.amazonaws.com"),
+        ("http://ABC.gr7.us-east-2.eks.amazonaws.com", "sts.eu-west-1.amazonaws.com"),
         ("https://127.0.0.1:6443", "sts.eu-west-1.amazonaws.com"),
     ],
 )

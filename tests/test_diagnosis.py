@@ -31,6 +31,7 @@ from eks_cross_account import (
     diagnose,
 )
 from eks_cross_account.diagnosis import Evidence, Finding, Remedy, Report, _reach
+from eks_cross_account.diagnosis._environment import ClockEvidence
 from eks_cross_account.diagnosis._reach import ApiUser, ReachEvidence, ReviewEvidence, asker, reach, review
 from eks_cross_account.diagnosis.checks import judge
 from eks_cross_account.diagnosis.evidence import HopEvidence
@@ -957,6 +958,24 @@ def test_findings_of_the_clusters_side(changes: dict[str, Any], expected: list[s
 
 def only(finding_id: str, **changes: Any) -> Finding:
     return next(found for found in judge(replace(GOOD, **changes)).findings if found.id == finding_id)
+
+
+@pytest.mark.parametrize("problem", ["no answer in time", "TLS: no answer in time"])
+def test_an_endpoint_that_is_silent_is_not_told_as_a_way_that_is_missing(problem: str) -> None:
+    remedy = only("unreachable", **way("silent", problem)).remedy
+
+    assert remedy is not None
+    assert remedy.text.startswith("The way to it is there, for the connection was taken.")
+    for word in ("route", "peering", "publicAccessCidrs", "NAT"):
+        assert word not in remedy.text
+    assert remedy.commands[0].startswith("openssl s_client -connect ")
+
+
+@pytest.mark.parametrize(("ahead", "shown"), [(-0.4, "+0 s"), (0.4, "+0 s"), (-1.6, "-2 s"), (2.4, "+2 s")])
+def test_a_clock_that_is_right_is_not_said_to_be_minus_nothing_off(ahead: float, shown: str) -> None:
+    clock = only("clock", clocks=(ClockEvidence("STS", ahead),))
+
+    assert clock.evidence == (("STS", shown),)
 
 
 def test_a_private_endpoint_out_of_reach_says_that_aws_and_the_token_are_fine() -> None:

@@ -190,3 +190,31 @@ def test_the_packaged_data_is_what_the_script_makes_of_botocore() -> None:
 
     packaged = (ROOT / "src/eks_cross_account/_partitions.py").read_text()
     assert script.stdout.splitlines()[3:] == packaged.splitlines()[3:]
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("0A1B.gr7.eu-west-1.eks.amazonaws.com", "eu-west-1"),
+        ("0A1B.SK1.EU-WEST-1.EKS.AMAZONAWS.COM", "eu-west-1"),
+        ("0A1B.yl4.us-gov-west-1.eks.amazonaws.com", "us-gov-west-1"),
+        ("0A1B.sk1.cn-north-1.eks.amazonaws.com.cn", "cn-north-1"),
+        ("0A1B.cn-north-1.amazonwebservices.com.cn", "cn-north-1"),
+        ("0A1B.eusc-de-east-1.eks.amazonaws.eu", "eusc-de-east-1"),
+        ("0A1B.us-iso-east-1.eks.c2s.ic.gov", "us-iso-east-1"),
+        ("analytics.eu-west-1.api.aws", "eu-west-1"),  # IPv6
+        ("analytics.cn-north-1.api.amazonwebservices.com.cn", "cn-north-1"),
+        ("0A1B.gr7.eu-west-9.eks.amazonaws.com", "eu-west-9"),  # newer than our data
+        ("0A1B.gr7.eu-west-1.eks.evil.com", None),
+        ("0A1B.gr7.eu-west-1.eks.amazonaws.com.evil.com", None),
+        ("0A1B.gr7.eu-west-1.eks.amazonaws.com.cn", None),  # another partition's
+        ("0A1B.gr7.cn-north-1.eks.amazonaws.com", None),
+        ("0A1B.gr7.nowhere.eks.amazonaws.com", None),
+        ("0A1B.aws-global.eks.amazonaws.com", None),
+        ("eu-west-1.eks.amazonaws.com", None),  # no cluster's
+        ("127.0.0.1", None),
+        ("", None),
+    ],
+)
+def test_the_region_is_read_out_of_eks_own_names_only(host: str, region: str | None) -> None:
+    assert endpoints.region_of_cluster_host(host) == region

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import string
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from eks_cross_account.identity import CallerIdentity, strip_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 A, B = "111111111111", "222222222222"
 ROLE = f"arn:aws:iam::{B}:role/cross-account-role"
@@ -569,13 +571,40 @@ def test_a_users_policy_is_put_to_the_user(caller: str, kind: str, name: str) ->
     assert resource[f"aws_iam_{kind}_policy"]["eks_access"][kind] == name
 
 
+TRUSTED: list[Any] = [
+    [{"Effect": "Allow", "Principal": {"Service": "airflow-env.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    {"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole", "Condition": {"Bool": {"a'\"$(id)": "true"}}},
+]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the command needs jq, as AWS CloudShell has it")
+@pytest.mark.parametrize("there", TRUSTED, ids=["statements", "one statement"])
+def test_one_line_adds_to_the_trust_policy_and_keeps_what_is_in_it(tmp_path: Path, there: Any) -> None:
+    remedy = remedies.trust_policy_remedy(CALLER, ROLE, external_id_sent=False)
+    (tmp_path / "trust.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": there}))
+    aws = 'aws() { case $2 in get-role) cat trust.json ;; *) printf "%s\\0" "$@" ;; esac; }; '
+
+    command = remedy.commands[1]
+    done = subprocess.run(["bash", "-c", aws + command], cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S607
+
+    assert "\n" not in command
+    assert done.stderr == ""
+    *called, document, _ = done.stdout.split("\0")
+    assert called == ["iam", "update-assume-role-policy", "--role-name", ROLE.rpartition("/")[2], "--policy-document"]
+    before = there if isinstance(there, list) else [there]
+    assert json.loads(document) == {
+        "Version": "2012-10-17",
+        "Statement": [*before, remedies.trust_statement(CALLER)],
+    }
+
+
 @given(principals().filter(lambda arn: ":role/" in arn))
 @settings(max_examples=25)
 def test_the_trust_policy_that_is_there_is_looked_at_first(role: str) -> None:
     remedy = remedies.trust_policy_remedy(CALLER, role, external_id_sent=False)
 
     name = role.rpartition("/")[2]
-    assert shell(remedy.commands) == [
+    assert shell(remedy.commands[:1]) == [
         ["iam", "get-role", "--role-name", name, "--query", "Role.AssumeRolePolicyDocument"]
     ]
     (resource,) = parsed(remedy.hcl or "")["resource"]

@@ -292,6 +292,8 @@ def is_portable(source: Any) -> bool:  # noqa: ANN401 - any function may be a so
 
 def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  # noqa: ANN401 - as above
     """The session's credentials at this moment, with their expiration where botocore knows one."""
+    from getpass import GetPassWarning  # noqa: PLC0415 - as botocore
+
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - heavy, only where AWS is asked
 
     def ask() -> dict[str, Any]:
@@ -302,6 +304,10 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
         found = asked(ask)
     except BotoCoreError as error:
         raise CredentialsUnavailableError(f"no AWS credentials: {error}") from without_frames(error)
+    except (EOFError, GetPassWarning) as error:  # botocore's prompt; the warning where warnings are errors
+        raise CredentialsUnavailableError(
+            "no AWS credentials: the profile's role wants an MFA code, and there is no terminal to type it on"
+        ) from without_frames(error)
     except (
         ClientError,
         ValueError,

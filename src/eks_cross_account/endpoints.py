@@ -94,6 +94,21 @@ def known_sts_host(host: str) -> str | None:
     return next(literal for literal in _sdk_hosts(region) if literal == host)
 
 
+def region_of_cluster_host(host: str) -> str | None:
+    """The region in the name that EKS gives an API server, else None: nothing is read out of a foreign name.
+
+    ``ID.gr7.REGION.eks.amazonaws.com`` and its like of the other partitions; for IPv6 ``NAME.REGION.api.aws``. Source:
+    the EKS user guide, "Cluster API server endpoint", which leaves out ``eks.`` for China.
+    """
+    labels = host.lower().split(".")
+    for place in range(1, len(labels)):
+        region, rest = labels[place], ".".join(labels[place + 1 :])
+        fitting = _EXPLICIT.get(region) if is_known_region(region) else _by_pattern(region)
+        if fitting is not None and rest in _cluster_suffixes(fitting):
+            return region
+    return None
+
+
 def host_violation(host: str, *, partition: str, region: str | None) -> str | None:
     """Which of the verifier's host rules this ``URL.Host`` breaks: host, host_region, host_global, host_partition.
 
@@ -110,6 +125,11 @@ def host_violation(host: str, *, partition: str, region: str | None) -> str | No
     if host not in _sdk_hosts(host_region):
         return None if region is not None and host in _server_hosts(partition, region) else "host"
     return None if ".".join(labels[2:]) in _suffixes(partition) else "host_partition"
+
+
+def _cluster_suffixes(partition: Partition) -> tuple[str, ...]:
+    suffixes = (f"eks.{partition.suffix}", partition.sdk_dual_stack_suffix)
+    return (*suffixes, "amazonwebservices.com.cn") if partition.name == "aws-cn" else suffixes
 
 
 def _by_pattern(region: str) -> Partition | None:

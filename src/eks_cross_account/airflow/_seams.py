@@ -10,8 +10,11 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from eks_cross_account._version import __version__
+
 __all__ = [
     "DAG",
+    "KNOWN_GOOD",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -35,6 +38,10 @@ _PACKAGES = {
     "kubernetes_asyncio": "apache-airflow-providers-cncf-kubernetes",
 }
 _CNCF = "airflow.providers.cncf.kubernetes"
+KNOWN_GOOD = {  # the newest that the suite was green with: line "newest" of scripts/suites/airflow
+    "apache-airflow-providers-amazon": "9.39.0",
+    "apache-airflow-providers-cncf-kubernetes": "10.25.0",
+}
 
 
 def _first(name: str, *modules: str) -> Any:  # noqa: ANN401 - Airflow's, whose types differ by line
@@ -50,6 +57,8 @@ def _first(name: str, *modules: str) -> Any:  # noqa: ANN401 - Airflow's, whose 
         raise _not_installed(missing) from missing
     except AttributeError:
         raise _gone(f"{modules[-1]}.{name}") from None
+    except ImportError as broken:  # the module is there, and what it stands on is not
+        raise _gone(f"{modules[-1]}.{name}") from broken
 
 
 def _not_installed(missing: ModuleNotFoundError) -> ImportError:
@@ -63,15 +72,16 @@ def _not_installed(missing: ModuleNotFoundError) -> ImportError:
 
 
 def _gone(what: str) -> ImportError:
+    good = ", ".join(f"{package} {newest}" for package, newest in KNOWN_GOOD.items())
     return ImportError(
-        f"{what} does not exist in {_versions()}: this release of eks-cross-account does not know these providers; "
-        "upgrade it"
+        f"{what} cannot be had from {_versions()}: eks-cross-account {__version__} does not know these releases. "
+        f"Upgrade eks-cross-account, or install what it is known good with, up to {good}"
     )
 
 
 def _versions() -> str:
     found = []
-    for package in ("apache-airflow-providers-amazon", "apache-airflow-providers-cncf-kubernetes"):
+    for package in KNOWN_GOOD:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

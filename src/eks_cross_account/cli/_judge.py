@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eks_cross_account import endpoints
 from eks_cross_account._printable import printable, printable_line
 from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
+from eks_cross_account.cli._terminal import Working, show, width
 from eks_cross_account.errors import InvalidArnError, MalformedTokenError, UnknownRegionError
 from eks_cross_account.rules import Violation, violations
 from eks_cross_account.token import MAX_BYTES, DecodedToken, decode_token
@@ -37,7 +38,8 @@ def check(options: argparse.Namespace) -> int:
     other_side = None if options.evidence is None else _read(options.evidence, _INPUT_LIMIT + 1)
     earlier = _earlier(options.compare)  # read first: it may be no report
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Airflow, once --from-dag has loaded it, logs to stdout
+        # Airflow, once --from-dag has loaded it, logs to stdout
+        with Working(f"checking cluster {options.cluster_name}"), contextlib.redirect_stdout(sys.stderr):
             report = _report(options, other_side, wanted)
     except (UnknownRegionError, InvalidArnError) as error:  # none given and none configured; no principal
         raise UsageError(str(error)) from None
@@ -45,7 +47,8 @@ def check(options: argparse.Namespace) -> int:
         if options.evidence is None:
             raise
         raise UsageError(f"--evidence {printable(options.evidence)}: {error}") from None
-    sys.stdout.write(_rendered(report, options, earlier))
+    write = show if options.output == "text" and not options.ask_owner else sys.stdout.write
+    write(_rendered(report, options, earlier))
     return report.exit_code
 
 
@@ -72,15 +75,18 @@ def _rendered(report: Report, options: argparse.Namespace, earlier: dict[str, An
     if options.output == "html":
         return report.to_html()
     if earlier is None:
-        return report.to_json() + "\n" if options.output == "json" else report.to_text(options.remedy or "cli")
+        return report.to_json() + "\n" if options.output == "json" else _page(report, options)
     document = json.loads(report.to_json())
     changed = _changes(earlier, document)
     if options.output == "json":
         return json.dumps({**document, "changes": [asdict(change) for change in changed]}, indent=2) + "\n"
     lines = [f"  {change.what}: {change.before} -> {change.after}" for change in changed]
     head = f"changed since {printable_line(options.compare)}:"
-    text = report.to_text(options.remedy or "cli")
-    return text + "\n".join(["", head, *(lines or ["  nothing that is looked at"])]) + "\n"
+    return _page(report, options) + "\n".join(["", head, *(lines or ["  nothing that is looked at"])]) + "\n"
+
+
+def _page(report: Report, options: argparse.Namespace) -> str:
+    return report.to_text(options.remedy or "cli", width=width())
 
 
 def _earlier(file: str | None) -> dict[str, Any] | None:
@@ -146,7 +152,7 @@ def decode(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json("decode", token=_token_fields(decoded), violations=[asdict(violation) for violation in broken])
     else:
-        sys.stdout.write(_decode_text(decoded, broken, now))
+        show(_decode_text(decoded, broken, now))
     return FAILED if broken else OK
 
 
@@ -157,12 +163,13 @@ def verify(options: argparse.Namespace) -> int:
 
     text = _read_token(options.file)
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    identity = identity_dict(verify_token(text, cluster_name=options.cluster_name, region=region))
+    with Working("asking STS"):
+        identity = identity_dict(verify_token(text, cluster_name=options.cluster_name, region=region))
     if options.output == "json":
         _print_json("verify", identity=identity)
     else:
-        width = max(map(len, identity))
-        sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in identity.items()))
+        column = max(map(len, identity))
+        sys.stdout.write("".join(f"{name:<{column}}  {value}\n" for name, value in identity.items()))
     return OK
 
 
@@ -177,7 +184,7 @@ def explain(options: argparse.Namespace) -> int:
     if options.output == "json":
         _print_json("explain", items=[item.to_dict() for item in items])
     else:
-        sys.stdout.write("".join(item.to_text() for item in items) or "nothing in it is known here\n")
+        show("".join(item.to_text(width=width()) for item in items) or "nothing in it is known here\n")
     return OK if items else UNKNOWN
 
 

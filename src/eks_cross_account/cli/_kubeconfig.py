@@ -1,94 +1,163 @@
-"""``permissions`` at any cluster: by a kubeconfig, or as the ServiceAccount of the pod that this runs in.
+"""``kubeconfig``: a configuration for kubectl, helm and Kubernetes clients whose exec plugin is ``token``.
 
-The client of the package kubernetes reads both; an exec plugin that a kubeconfig names is started by it.
+It holds no secret: endpoint and CA of the cluster, and the command that finds its credentials when it is run.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import os
+import re
+import shlex
+import ssl
+import sys
 from typing import TYPE_CHECKING, Any
 
-from eks_cross_account._printable import printable, printable_message, without_secrets
-from eks_cross_account.cli._main import UsageError
-from eks_cross_account.diagnosis._any_cluster import judge_rights
+from eks_cross_account import endpoints
+from eks_cross_account._printable import printable
+from eks_cross_account._version import __version__
+from eks_cross_account.cli._main import OK, CannotError, UsageError, role_hops
+from eks_cross_account.cli._terminal import Working
+from eks_cross_account.cluster import Cluster, describe_cluster
+from eks_cross_account.credentials import assume_roles, botocore_session, caller_region, find_region, session_source
+from eks_cross_account.errors import ClusterError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from eks_cross_account.diagnosis._permission_probes import Wanted
-    from eks_cross_account.diagnosis.report import Report
+    from eks_cross_account.credentials import RoleHop
 
-_CORE = "/api/v1/"
+_SERVER = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_SCRIPTS = {"eks-token-check", "eks-cross-account"}
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_INSTALL_HINT = (
+    f"The plugin is eks-token-check of the Python package eks-cross-account ({__version__} wrote this): install it "
+    "(pipx install eks-cross-account), then write this file anew with: eks-token-check kubeconfig"
+)
+_BY_HAND = "give --cluster-endpoint and --cluster-ca, which the cluster's owner can read"
 
 
-def report(options: argparse.Namespace, wanted: Wanted) -> Report:
-    """Who one is there, and what one may do. UsageError where the configuration cannot be used."""
+def kubeconfig(options: argparse.Namespace) -> int:
+    """Print it, or write it to a new file; the exit code."""
+    _check_meant(options)
+    hops = role_hops(options)
+    with Working(f"asking EKS about cluster {options.cluster_name}"):
+        region, cluster = _cluster(options, hops)
+    _check_fit(cluster)
+    command = [*_program(), *_arguments(options, hops, region, cluster)]
+    written = json.dumps(_document(options, hops, cluster, command), indent=2) + "\n"  # JSON is YAML, for every reader
+    if options.file is None:
+        sys.stdout.write(written)
+    else:
+        _write_new(options.file, written)
+    return OK
+
+
+def _check_meant(options: argparse.Namespace) -> None:
+    if (options.cluster_endpoint is None) != (options.cluster_ca is None):
+        raise UsageError("--cluster-endpoint and --cluster-ca belong together: give both or neither")
+    if options.namespace is not None and not _NAMESPACE.fullmatch(options.namespace):
+        raise UsageError(f"--namespace {printable(options.namespace)}: a namespace is a DNS label")
+
+
+def _cluster(options: argparse.Namespace, hops: Sequence[RoleHop]) -> tuple[str, Cluster]:
+    """The cluster and its region: as given, or as EKS describes it to the very identity that will get in."""
+    if options.cluster_endpoint is not None:
+        cluster = Cluster(options.cluster_name, options.cluster_endpoint, options.cluster_ca)
+        match = _SERVER.fullmatch(cluster.endpoint)
+        named = endpoints.region_of_cluster_host(match[1]) if match else None
+        region = options.region or named or find_region(None, botocore_session(profile=options.profile), os.environ)
+        return region, cluster
+    session = botocore_session(profile=options.profile)
+    region = find_region(options.region, session, os.environ)
+    source = session_source(session, profile=options.profile)
+    source = assume_roles(source, hops, region=caller_region(session, os.environ) or region, session=session)
     try:
-        from kubernetes import client, config  # noqa: PLC0415 - an extra
-        from kubernetes.config import ConfigException  # noqa: PLC0415 - as above
-        from yaml import YAMLError  # type: ignore[import-untyped] # noqa: PLC0415 - comes with the client
-    except ImportError:
-        raise UsageError(
-            "--kubeconfig, --context and --in-cluster need the extra kubernetes: "
-            'pip install "eks-cross-account[kubernetes]"'
-        ) from None
-    configuration: Any = client.Configuration()
-    load: Any = config.load_incluster_config if options.in_cluster else config.load_kube_config
-    chosen = {} if options.in_cluster else {"config_file": options.kubeconfig, "context": options.context}
+        return region, describe_cluster(source, options.cluster_name, region=region, session=session)
+    except ClusterError as error:
+        if "AccessDenied" not in error.code:
+            raise
+        raise ClusterError(f"{error}; where that is not allowed, {_BY_HAND}", code=error.code) from None
+
+
+def _check_fit(cluster: Cluster) -> None:
+    """ClusterError for what clients could not use, or should not: a token goes to this server, by this CA."""
+    if not cluster.endpoint and cluster.status:
+        raise ClusterError(f"cluster {cluster.name} is {cluster.status}, and has no endpoint (yet)")
+    if not _SERVER.fullmatch(cluster.endpoint):
+        raise ClusterError(f"{printable(cluster.endpoint)} is not the https:// address of an API server")
     try:
-        load(client_configuration=configuration, **chosen)
-    except (ConfigException, OSError) as error:
-        shown = printable_message(without_secrets(str(error)))
-        raise UsageError(f"this configuration cannot be used: {shown}") from None
-    except (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        # YAML of other shapes; not in its own words, which quote the file, and a kubeconfig holds tokens
-        raise UsageError(f"this configuration cannot be used: it is no kubeconfig ({type(error).__name__})") from None
-    name = options.context or ("in-cluster" if options.in_cluster else "the current context")
-    configuration.retries = False
-    with client.ApiClient(configuration) as api:
-        return judge_rights(name, wanted, _Asker(client, api, options.timeout).ask, timeout=options.timeout)
+        pem = base64.b64decode(cluster.certificate_authority, validate=True).decode("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (binascii.Error, ValueError, ssl.SSLError):
+        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not a PEM in base64") from None
 
 
-class _Asker:
-    """Asks as ``diagnosis`` does, by calls that every release of the client has."""
+def _program() -> list[str]:
+    """The program that runs here, by an absolute path, which a list of allowed plugins can name. No shell, no PATH."""
+    called = os.path.abspath(sys.argv[0])  # noqa: PTH100 - a link stays a link: pipx moves what is behind it
+    if os.path.basename(called) in _SCRIPTS and os.access(called, os.X_OK):  # noqa: PTH119 - as above
+        return [called]
+    return [sys.executable, "-P", "-m", "eks_cross_account.cli"]  # -P: no module out of the current folder
 
-    def __init__(self, package: Any, api: Any, timeout: float) -> None:  # noqa: ANN401 - kubernetes has no types
-        self._error: Any = package.ApiException
-        self._core: Any = package.CoreV1Api(api)
-        self._objects: Any = package.CustomObjectsApi(api)
-        self._api = api
-        self._timeout = timeout / 4
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
-        """Status and document; 0 and why, where no Kubernetes answered."""
-        try:
-            document = self._api.sanitize_for_serialization(self._called(method, path, body))
-        except self._error as error:
-            return self._refused(error)
-        except Exception as error:  # noqa: BLE001 - urllib3's, and what the client makes of an answer that is none
-            return 0, {"message": f"no answer from {printable(self._api.configuration.host)}: {type(error).__name__}"}
-        return 200, document if isinstance(document, dict) else {}
+def _arguments(options: argparse.Namespace, hops: Sequence[RoleHop], region: str, cluster: Cluster) -> list[str]:
+    # a local cluster on Outposts wants tokens that are signed for its id
+    flags = [
+        ("--cluster-name", cluster.outpost_id or cluster.name),
+        ("--region", region),
+        ("--profile", options.profile),
+    ]
+    for hop in hops:
+        flags += [
+            ("--role-arn", hop.role_arn),
+            ("--external-id", hop.external_id),
+            ("--session-name", hop.session_name),
+        ]
+    words = ["token"]
+    for flag, value in flags:
+        if value is not None:
+            words += [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+    return words
 
-    def _refused(self, error: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401 - the client's ApiException
-        try:
-            document = json.loads(error.body or "")
-        except (ValueError, TypeError, RecursionError):
-            document = None
-        if error.status and isinstance(document, dict):
-            return int(error.status), document
-        return int(error.status or 0), {"message": printable_message(str(error.reason))}
 
-    def _called(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - a model or a dict
-        limit = {"_request_timeout": self._timeout}
-        if path.startswith(_CORE):
-            parts = path.removeprefix(_CORE).partition("?")[0].split("/")
-            if method == "POST":
-                return self._core.create_namespaced_pod(parts[1], body, dry_run="All", **limit)
-            return self._core.read_namespace(parts[1], **limit) if parts[1:] else self._core.list_namespace(**limit)
-        group, version, *rest = path.removeprefix("/apis/").split("/")
-        if method == "POST":
-            return self._objects.create_cluster_custom_object(group, version, rest[0], body, **limit)
-        if rest[0] == "namespaces":
-            return self._objects.list_namespaced_custom_object(group, version, rest[1], rest[2], **limit)
-        return self._objects.list_cluster_custom_object(group, version, rest[0], **limit)
+def _document(
+    options: argparse.Namespace, hops: Sequence[RoleHop], cluster: Cluster, command: Sequence[str]
+) -> dict[str, Any]:
+    """One cluster, user and context. Names do not collide where several files are joined (``KUBECONFIG=a:b``)."""
+    where = cluster.arn or cluster.name
+    who = hops[-1].role_arn.rpartition("/")[2] if hops else options.profile
+    name = options.alias or (f"{who}@{where}" if who else where)
+    plugin = {
+        "apiVersion": f"client.authentication.k8s.io/{options.exec_api_version}",
+        "command": command[0],
+        "args": list(command[1:]),
+        "interactiveMode": "Never",
+        "provideClusterInfo": True,
+        "installHint": _INSTALL_HINT,
+    }
+    server = {"server": cluster.endpoint, "certificate-authority-data": cluster.certificate_authority}
+    within = {} if options.namespace is None else {"namespace": options.namespace}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": where, "cluster": server}],
+        "users": [{"name": name, "user": {"exec": plugin}}],
+        "contexts": [{"name": name, "context": {"cluster": where, "user": name, **within}}],
+        "current-context": name,
+    }
+
+
+def _write_new(file: str, text: str) -> None:
+    """0600, and never over one that is there: a kubeconfig may hold what cannot be made again."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor
+            opened.write(text)
+    except OSError as error:
+        raise CannotError(f"cannot write {printable(file)}: {error.strerror}") from None
+    own = '"${KUBECONFIG:-$HOME/.kube/config}"'
+    print(f"KUBECONFIG={shlex.quote(os.path.abspath(file))}:{own} kubectl get pods", file=sys.stderr)  # noqa: PTH100 - for a shell

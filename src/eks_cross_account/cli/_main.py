@@ -26,11 +26,118 @@ if TYPE_CHECKING:
 
 _LONGEST = 600  # seconds that a check may take
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
+_ROLE = "  ROLE=arn:aws:iam::222222222222:role/cross-account-role"
+_EXAMPLES = {  # of `COMMAND --help`; tests/test_help.py runs them
+    "check": f"""examples:
+  # with the credentials that are around here, over a role of the cluster's
+  # account
+{_ROLE}
+  eks-token-check check --cluster-name analytics --role-arn $ROLE
+
+  # with an Airflow connection, as a task of it would
+  eks-token-check check --cluster-name analytics --airflow-conn-id aws_b
+
+  # the text to forward to the owner of the other account
+  eks-token-check check --cluster-name analytics --role-arn $ROLE --ask-owner
+
+  # the owner: has it a way in? One page of what both sides see
+  eks-token-check check --cluster-name analytics --role-arn $ROLE \\
+      --output json > task.json
+  eks-token-check check --cluster-name analytics --principal-arn $ROLE \\
+      --evidence task.json
+""",
+    "decode": """examples:
+  # a token of any plugin
+  eks-token-check token --cluster-name analytics | eks-token-check decode
+  aws eks get-token --cluster-name analytics | eks-token-check decode
+
+  # for a program
+  eks-token-check decode --output json token.txt
+""",
+    "verify": """examples:
+  # whose token is this?
+  aws eks get-token --cluster-name analytics |
+      eks-token-check verify --cluster-name analytics
+
+  # and this, in a file?
+  eks-token-check verify token.txt --cluster-name analytics
+""",
+    "explain": """examples:
+  # what a program said
+  kubectl get pods 2>&1 | eks-token-check explain
+
+  # the log of a task
+  eks-token-check explain task.log
+""",
+    "permissions": f"""examples:
+  # what an operator needs, and what is without it
+  eks-token-check permissions --operator pod --xcom --namespace data
+
+  # has the role got it?
+{_ROLE}
+  eks-token-check permissions --check --cluster-name analytics \\
+      --role-arn $ROLE --namespace data
+
+  # the least that gives it
+  eks-token-check permissions --manifest --group airflow-workers \\
+      --namespace data | kubectl apply -f -
+
+  # what an upgrade of MWAA will ask for
+  eks-token-check permissions --upgrade-from 2.10.3 --provider-version 3.0.6
+""",
+    "token": f"""examples:
+  # as `aws eks get-token`
+  eks-token-check token --cluster-name analytics --region eu-west-1
+
+  # over a role, with the external id that its owner asks for
+{_ROLE}
+  eks-token-check token --cluster-name analytics --role-arn $ROLE \\
+      --external-id partner-7
+
+  # a kubeconfig that has it as its exec plugin
+  eks-token-check kubeconfig --cluster-name analytics --role-arn $ROLE
+""",
+    "kubeconfig": f"""examples:
+  # a file of its own: for one command, or beside those that there are
+{_ROLE}
+  eks-token-check kubeconfig --cluster-name analytics --role-arn $ROLE \\
+      --file analytics.kubeconfig
+  KUBECONFIG=analytics.kubeconfig kubectl get pods
+  KUBECONFIG=$HOME/.kube/config:analytics.kubeconfig \\
+      kubectl config get-contexts
+
+  # joined with them into one
+  KUBECONFIG=$HOME/.kube/config:analytics.kubeconfig \\
+      kubectl config view --flatten > joined.kubeconfig
+""",
+    "sandbox": f"""examples:
+  # the story on one page: 401, what check says, the fix, 200, a pod
+  eks-token-check sandbox --demo
+
+  # in one shell; what it prints goes into another
+  eks-token-check sandbox
+{_ROLE}
+  eks-token-check check --cluster-name analytics --role-arn $ROLE
+""",
+    "completions": """examples:
+  # in this shell
+  eval "$(eks-token-check completions bash)"
+
+  # in every shell from now on; zsh: into a folder of $fpath, as
+  # _eks-token-check
+  eks-token-check completions bash \\
+      > ~/.local/share/bash-completion/completions/eks-token-check
+""",
+}
 _DESCRIPTION = "Why a cluster in another AWS account answers 401: which link is broken, who mends it, and how."
 
 
 class UsageError(Exception):
     """The arguments cannot be meant: exit code 2."""
+
+
+class CannotError(Exception):
+    """What was asked for cannot be done here: exit code 1."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,12 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     try:
         options = _parse(given)
+        options.is_program = arguments is None  # and not called by another one, whose stdout is not ours
         code = _command(options.command)(options)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse: --help, --version, usage
         code = stop.code if isinstance(stop.code, int) else USAGE
     except UsageError as error:
         code = _fail(str(error), USAGE)
+    except CannotError as error:
+        code = _fail(str(error), FAILED)
     except EksTokenError as error:
         code = _fail(str(error), _exit_code(error, given))
     except KeyboardInterrupt:
@@ -57,14 +167,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(error: EksTokenError, given: list[str]) -> int:
-    """3 where a question could not be asked; the command ``token`` has one failure only, as exec plugins do."""
+    """3 where a question could not be asked. ``token`` and ``kubeconfig`` have one failure only, as exec plugins do."""
     asked = isinstance(error, StsUnavailableError | UnknownRegionError)
-    return UNKNOWN if asked and "token" not in given[:1] else FAILED
+    return UNKNOWN if asked and not {"token", "kubeconfig"}.intersection(given[:1]) else FAILED
 
 
 def _fail(message: str, code: int) -> int:
     shown = " ".join(message.split())
-    print(f"eks-token-check: {shown}", file=sys.stderr)
+    if sys.stderr is not None:  # closed by the caller: print() would take stdout
+        print(f"eks-token-check: {shown}", file=sys.stderr)
     return code
 
 
@@ -74,6 +185,12 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         from eks_cross_account.cli import _token  # noqa: PLC0415 - see above
 
         return _token.token
+    if name == "kubeconfig":
+        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - see above
+
+        return _kubeconfig.kubeconfig
+    if name == "completions":
+        return _completions
     if name == "sandbox":
         from eks_cross_account.cli import _sandbox  # noqa: PLC0415 - see above
 
@@ -99,7 +216,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _parser(only: str | None = None) -> argparse.ArgumentParser:
     """Of all commands, or of one: `token` must not pay for the flags of the others."""
     parser = argparse.ArgumentParser(
-        prog="eks-token-check", description=_DESCRIPTION, allow_abbrev=False, formatter_class=_formatter
+        prog="eks-token-check",
+        description=_DESCRIPTION,
+        epilog="eks-token-check COMMAND --help has the command's flags, and examples; without a command: check.",
+        allow_abbrev=False,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"eks-token-check {__version__}")
     # prog: argparse loads shutil, bz2 and lzma to find it out
@@ -176,6 +297,40 @@ def _add_token(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that cla
     _add_credentials(token)
 
 
+def _add_kubeconfig(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
+    kubeconfig = _add(commands, "kubeconfig", "a kubeconfig for kubectl, helm and other clients that uses `token`")
+    _add_cluster(kubeconfig, required=True)
+    _add_credentials(kubeconfig)
+    kubeconfig.add_argument("--cluster-endpoint", metavar="URL", help="with --cluster-ca: ask AWS nothing")
+    kubeconfig.add_argument("--cluster-ca", metavar="BASE64", help="the CA's PEM in base64, as DescribeCluster has it")
+    kubeconfig.add_argument("--namespace", metavar="NS", help="of the context; default: none, which is `default`")
+    kubeconfig.add_argument("--alias", metavar="NAME", help="of the context; default: ROLE@CLUSTER-ARN")
+    kubeconfig.add_argument(
+        "--exec-api-version",
+        choices=("v1", "v1beta1"),
+        default="v1",
+        help="of client.authentication.k8s.io (default: v1; lightkube 1.0 wants v1beta1)",
+    )
+    kubeconfig.add_argument("--file", metavar="PATH", help="write a new file (0600) instead; none is overwritten")
+
+
+def _add_completions(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
+    completions = _add(commands, "completions", "what a shell needs to complete this command's names and flags by TAB")
+    completions.add_argument("shell", choices=("bash", "zsh", "tcsh", "fish"))
+
+
+def _completions(options: argparse.Namespace) -> int:
+    """Print the shell's script: static, so that TAB starts no Python."""
+    try:
+        import shtab  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError('completions need shtab: pip install "eks-cross-account[completions]"') from None
+    if options.shell not in shtab.SUPPORTED_SHELLS:  # fish came late
+        raise UsageError(f"this shtab knows {', '.join(shtab.SUPPORTED_SHELLS)} only: pip install --upgrade shtab")
+    sys.stdout.write(shtab.complete(_parser(), shell=options.shell) + "\n")
+    return OK
+
+
 def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that class private
     sandbox = _add(commands, "sandbox", "start AWS and EKS on loopback to try things against; prints what to export")
     sandbox.add_argument("--demo", action="store_true", help="play one page: 401, what check says, the fix, 200, a pod")
@@ -183,9 +338,14 @@ def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that c
     _add_output(sandbox)
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+class _Formatter(argparse.HelpFormatter):
     """With a width: to find one, argparse loads shutil, bz2 and lzma, at every flag that is added."""
-    return argparse.HelpFormatter(prog, width=78)
+
+    def __init__(self, prog: str, **options: Any) -> None:  # noqa: ANN401 - argparse's, which differ by Python
+        super().__init__(prog, **{**options, "width": 78})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
 
 def _add_permissions(commands: Any) -> None:  # noqa: ANN401 - as _add
@@ -263,7 +423,7 @@ def _add_operator(parser: Any) -> None:  # noqa: ANN401 - a parser or a group of
 
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps that class private
     added: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, allow_abbrev=False, formatter_class=_formatter
+        name, help=text, description=text, epilog=_EXAMPLES[name], allow_abbrev=False, formatter_class=_Formatter
     )
     return added
 
@@ -338,7 +498,9 @@ _PARSERS = {
     "explain": _add_explain,
     "permissions": _add_permissions,
     "token": _add_token,
+    "kubeconfig": _add_kubeconfig,
     "sandbox": _add_sandbox,
+    "completions": _add_completions,
 }
 _COMMANDS = tuple(_PARSERS)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._printable import printable
 from eks_cross_account.cli._main import FAILED, OK, UNKNOWN, UsageError, role_hops
+from eks_cross_account.cli._terminal import Working, show, width
 from eks_cross_account.diagnosis._permission_checks import TITLES
 from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.manifests import (
@@ -23,20 +24,21 @@ from eks_cross_account.diagnosis.manifests import (
 )
 from eks_cross_account.diagnosis.needs import MWAA_LINES, NEWEST, Rule, changes_between, required_permissions
 from eks_cross_account.diagnosis.remedies import grant
-from eks_cross_account.diagnosis.report import SCHEMA, text_of
+from eks_cross_account.diagnosis.report import SCHEMA, WIDTH, text_of
 from eks_cross_account.errors import UnknownRegionError
 
 if TYPE_CHECKING:
     import argparse
 
     from eks_cross_account.airflow._target import Target
-    from eks_cross_account.diagnosis.report import Finding, Report
+    from eks_cross_account.diagnosis.report import Finding, Form, Report
 
 _OPTIONS = ("deferrable", "xcom", "init_logs", "interim_logs", "events_on_failure", "callbacks", "istio", "wait")
 _LINES = dict(MWAA_LINES)
 _CHANGES = {"new": "new", "gone": "gone", "now fails": "worse"}
 _MARKS = {True: "yes", False: "NO", None: "?"}
-_WIDTH, _COLUMN = 80, 32  # of the table, and where its second column begins
+_COLUMN = 32  # of the table: where its second column begins
+_NOTES = 78  # characters of a line in a manifest
 _DEFAULT_NAMESPACE = "default"  # as EksPodOperator's
 
 
@@ -150,7 +152,7 @@ def _checked(
     options: argparse.Namespace, wanted: Wanted, target: Target | None
 ) -> tuple[list[dict[str, Any]], tuple[Finding, ...]]:
     """Each rule with what the API server says of it, and the findings."""
-    with contextlib.redirect_stdout(sys.stderr):  # as check has it
+    with Working("asking the API server"), contextlib.redirect_stdout(sys.stderr):  # as check has it
         report = _report(options, wanted, target)
     seen = report.permissions
     known = seen is not None and any(rule["allowed"] is not None for rule in seen["rules"])
@@ -160,9 +162,9 @@ def _checked(
 def _report(options: argparse.Namespace, wanted: Wanted, target: Target | None) -> Report:
     """By a kubeconfig, as the task would, or by the flags."""
     if _is_elsewhere(options):
-        from eks_cross_account.cli import _kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
+        from eks_cross_account.cli import _by_kubeconfig  # noqa: PLC0415 - kubernetes, only where it is asked
 
-        return _kubeconfig.report(options, wanted)
+        return _by_kubeconfig.report(options, wanted)
     if target is not None and not (options.cluster_name or options.hops or options.profile):
         from eks_cross_account.cli import _airflow  # noqa: PLC0415 - Airflow, only where it is asked
 
@@ -218,8 +220,9 @@ def _print(
     for rule in rules:
         lines += _row(rule, _MARKS[rule["allowed"]] if asked else "")
     if asked:
-        lines += ["", *(line for finding in findings for line in text_of(_short(finding), options.remedy or "cli"))]
-    sys.stdout.write("\n".join(lines) + "\n")
+        form: Form = options.remedy or "cli"
+        lines += ["", *(line for finding in findings for line in text_of(_short(finding), form, width()))]
+    show("\n".join(lines) + "\n")
 
 
 def _short(finding: Finding) -> Finding:
@@ -237,7 +240,7 @@ def _row(rule: dict[str, Any], mark: str) -> list[str]:
     when = "; ".join(filter(None, ("" if rule["when"] == "always" else rule["when"], others)))
     what = f"{rule['verb']}{instead} {rule['resource']}{group}{where}"
     text = f"{rule['consequence']}{f' ({when})' if when else ''}"
-    first, *more = textwrap.wrap(text, _WIDTH - _COLUMN - len("silent  ")) or [""]
+    first, *more = textwrap.wrap(text, (width() or WIDTH) - _COLUMN - len("silent  ")) or [""]
     head = f"{mark:<6}{what:<{_COLUMN - 8}}  " if len(what) <= _COLUMN - 8 else f"{mark:<6}{what}\n{'':<{_COLUMN}}"
     return [f"{head}{rule['effect']:<8}{first}", *(f"{'':<{_COLUMN + 8}}{line}" for line in more)]
 
@@ -307,7 +310,7 @@ def _granted(options: argparse.Namespace, wanted: Wanted, rules: tuple[Rule, ...
         options.remedy or "", manifest
     )
     beside = () if options.remedy == "cli" else remedy.commands
-    notes = textwrap.wrap(remedy.text, _WIDTH - 2)
+    notes = textwrap.wrap(remedy.text, _NOTES)
     for command in beside:
         notes += ["", *command.splitlines()]
     return "".join(f"# {line}".rstrip() + "\n" for line in notes) + body

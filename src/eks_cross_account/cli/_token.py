@@ -1,4 +1,8 @@
-"""``token``: one ExecCredential line. With keys in the environment and no role to assume it loads no botocore."""
+"""``token``: one ExecCredential line. With keys in the environment and no role to assume it loads no botocore.
+
+As a program it keeps stdout for that line alone, to the end of the process: what a sitecustomize, a log handler or an
+atexit function prints there would be a part of the credential for kubectl, and in Airflow has been.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eks_cross_account import endpoints
 from eks_cross_account.cli._main import OK, role_hops
-from eks_cross_account.errors import UnknownRegionError
 from eks_cross_account.token import EksToken, encode_token, presign
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-_VERSIONS = ("client.authentication.k8s.io/v1beta1", "client.authentication.k8s.io/v1")
-_CLUSTER_HOST = re.compile(r"https://[^/@]+\.([a-z0-9-]+)\.eks\.[a-z0-9.-]+")
+_GROUP = "client.authentication.k8s.io"
+# The last is gone since Kubernetes 1.24, but providers before 9.22 write it and Python's client asks for it: another
+# version in the answer, and the request is sent without any token. What is answered is the same in all three.
+_VERSIONS = (f"{_GROUP}/v1beta1", f"{_GROUP}/v1", f"{_GROUP}/v1alpha1")
+_SERVER = re.compile(r"https://([A-Za-z0-9.-]+)(?::[0-9]{1,5})?/?")
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _LIFETIME = timedelta(minutes=14)  # a minute less than the verifier allows, as every peer announces it
 
 
@@ -34,6 +41,7 @@ class _Keys(NamedTuple):
 
 def token(options: argparse.Namespace) -> int:
     """Print the line; the exit code."""
+    answer = _own_stdout() if options.is_program else None
     info = _exec_info(os.environ.get("KUBERNETES_EXEC_INFO", ""))
     region = options.region or _region_of(info)
     made = _minted(options, region)
@@ -44,8 +52,29 @@ def token(options: argparse.Namespace) -> int:
         "spec": {},
         "status": {"expirationTimestamp": f"{expiration:%Y-%m-%dT%H:%M:%SZ}", "token": made.value},
     }
-    sys.stdout.write(json.dumps(credential) + "\n")
+    line = json.dumps(credential) + "\n"
+    if answer is None:
+        sys.stdout.write(line)
+    else:
+        _write(answer, line.encode())
     return OK
+
+
+def _own_stdout() -> int:
+    """A descriptor of its own for the answer. Stdout is stderr from here on, for good, and stdin is empty."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= _STDERR:  # fills what the caller has closed of the three
+        null = os.open(os.devnull, os.O_RDWR)
+    answer = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    os.dup2(null, _STDIN)
+    return answer
+
+
+def _write(descriptor: int, left: bytes) -> None:
+    while left:  # one write; more only where a signal or a full pipe cuts it
+        left = left[os.write(descriptor, left) :]
+    os.close(descriptor)
 
 
 def _minted(options: argparse.Namespace, region: str | None) -> EksToken:
@@ -81,7 +110,7 @@ def _exec_info(text: str) -> Mapping[str, object]:
 
 
 def _api_version(info: Mapping[str, object]) -> str:
-    """The version that the client asked for; v1beta1, which all take, where it asked for none."""
+    """The version that the client asked for; v1beta1, as aws-cli, where it asked for none that there is."""
     asked = info.get("apiVersion")
     return asked if isinstance(asked, str) and asked in _VERSIONS else _VERSIONS[0]
 
@@ -91,8 +120,5 @@ def _region_of(info: Mapping[str, object]) -> str | None:
     spec = info.get("spec")
     cluster = spec.get("cluster") if isinstance(spec, dict) else None
     server = cluster.get("server") if isinstance(cluster, dict) else None
-    match = _CLUSTER_HOST.match(server) if isinstance(server, str) else None
-    try:
-        return match[1] if match and endpoints.partition_of(match[1]) else None
-    except UnknownRegionError:
-        return None
+    match = _SERVER.fullmatch(server) if isinstance(server, str) else None
+    return endpoints.region_of_cluster_host(match[1]) if match else None

@@ -160,6 +160,14 @@ def _way_remedy(evidence: Evidence, reached: ReachEvidence) -> Remedy:
         return Remedy("take the endpoint as DescribeCluster gives it", show)
     if reached.failed == "proxy-kind" or reached.proxy:
         return Remedy("check HTTPS_PROXY and NO_PROXY: is the proxy there, and does it let this endpoint through?")
+    if reached.failed == "silent":  # a route there is: the connection was taken
+        text = (
+            "The way to it is there, for the connection was taken. Ask again first: an API server that is busy or "
+            "being upgraded does this for a while. Where it stays so: a firewall, load balancer or VPN between that "
+            "takes connections and lets no TLS through, or packets too big for a tunnel (MTU). Nothing about roles or "
+            "RBAC is wrong."
+        )
+        return Remedy(text, (remedies.certificate_command(reached.endpoint),))
     if reached.is_private or (cluster is not None and cluster.endpoint_public_access is False):
         vpc = f" {printable_message(cluster.vpc_id)}" if cluster is not None and cluster.vpc_id else ""
         text = (

@@ -18,7 +18,7 @@ from eks_cross_account.diagnosis import remedies
 from eks_cross_account.diagnosis._ids import IDS
 from eks_cross_account.diagnosis.forbidden import Denial, explain_forbidden
 from eks_cross_account.diagnosis.needs import Rule, required_permissions
-from eks_cross_account.diagnosis.report import Remedy, wrapped
+from eks_cross_account.diagnosis.report import WIDTH, Remedy, wrapped
 from eks_cross_account.errors import MalformedTokenError
 from eks_cross_account.token import decode_token, encode_token
 
@@ -62,11 +62,13 @@ class Explanation:
             "retry": self.retry,
         }
 
-    def to_text(self) -> str:
+    def to_text(self, *, width: int | None = None) -> str:
         """A paragraph for people."""
+        width = width or WIDTH
         help_it = "Retrying may help." if self.retry else "Retrying will not help."
-        lines = [*wrapped(f"[{self.id}] {self.summary}", "FOUND"), *wrapped(f"fix: {self.remedy.text}")]
-        return "\n".join([*lines, *(wrapped(help_it) if self.id not in _NO_RETRY else ())]) + "\n"
+        lines = wrapped(f"[{self.id}] {self.summary}", "FOUND", width)
+        lines += wrapped(f"fix: {self.remedy.text}", width=width)
+        return "\n".join([*lines, *(wrapped(help_it, width=width) if self.id not in _NO_RETRY else ())]) + "\n"
 
 
 def explain(text: str, *, now: datetime) -> tuple[Explanation, ...]:

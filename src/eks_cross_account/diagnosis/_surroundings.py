@@ -25,7 +25,7 @@ def check_clock(evidence: Evidence) -> Iterator[Finding]:
         return
     aws = [clock for clock in evidence.clocks if clock.whose in {"STS", "EKS"}]
     judge = max(aws or evidence.clocks, key=lambda clock: abs(clock.ahead))
-    seen = tuple((clock.whose, f"{clock.ahead:+.0f} s") for clock in evidence.clocks)
+    seen = tuple((clock.whose, f"{round(clock.ahead):+d} s") for clock in evidence.clocks)
     view: View = "aws" if aws else "api-server"
     off = abs(judge.ahead)
     if off < _TOLERATED:

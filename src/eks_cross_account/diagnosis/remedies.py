@@ -140,9 +140,27 @@ def trust_policy_remedy(
     return Remedy(
         f"add this statement to the trust policy of {role_arn} (or mend the ARN: AWS says the same of a role that does "
         f"not exist). {external}\n{json.dumps(statement, indent=2)}",
-        (f"aws iam get-role --role-name {shlex.quote(role_name)} --query Role.AssumeRolePolicyDocument",),
+        (f"aws iam get-role {_role_flag(role_name)} --query {_TRUST}", _add_statement_command(role_name, statement)),
         hcl=_terraform.trust(statement, role_name),
     )
+
+
+_TRUST = "Role.AssumeRolePolicyDocument"
+
+
+def _add_statement_command(role_name: str, statement: dict[str, Any]) -> str:
+    """Adds to the trust policy and keeps what is in it: update-assume-role-policy alone replaces the whole.
+
+    Where a part of it fails nothing is changed: IAM refuses an empty document.
+    """
+    look = f"aws iam get-role {_role_flag(role_name)} --query {_TRUST} --output json"
+    more = shlex.quote(f".Statement = ([.Statement] | flatten) + [{json.dumps(statement)}]")
+    put = f"aws iam update-assume-role-policy {_role_flag(role_name)} --policy-document"
+    return f'{put} "$({look} | jq -c {more})"'
+
+
+def _role_flag(role_name: str) -> str:
+    return f"--role-name {shlex.quote(role_name)}"
 
 
 def identity_policy_remedy(caller_arn: str, role_arn: str, *, actions: tuple[str, ...] = ("sts:AssumeRole",)) -> Remedy:

@@ -15,7 +15,7 @@ Form = Literal["cli", "hcl", "yaml"]
 SCHEMA = "eks-token-check/1"  # additions only; a change of meaning is a new number
 MAX_BYTES = 1 << 20  # of a report's JSON, when it is read again
 _EXIT_CODES: dict[Verdict, int] = {"healthy": 0, "broken": 1, "unknown": 3}
-_WIDTH = 80
+WIDTH = 80  # of a page, where nobody says another
 _INDENT = 8
 
 
@@ -164,14 +164,15 @@ class Report:
 
         return page(self)
 
-    def to_text(self, form: Form = "cli") -> str:
+    def to_text(self, form: Form = "cli", *, width: int | None = None) -> str:
         """A page for people: the verdict last, where the eye rests after a command has run.
 
-        ``form``: of the remedies, where a remedy has it; else the commands.
+        ``form``: of the remedies, where a remedy has it; else the commands. ``width``: of a terminal, into whose lines
+        what is well is made to fit, if need be without the middle of a long ARN.
         """
         lines = [f"cluster {self.cluster_name}, region {self.region}", ""]
         for finding in self.findings:
-            lines += text_of(finding, form)
+            lines += text_of(finding, form, width)
         lines += ["", f"verdict: {self.verdict}{_because(self)}"]
         return "\n".join(lines) + "\n"
 
@@ -196,24 +197,36 @@ def _because(report: Report) -> str:
     return f" - not known: {', '.join(open_ends)}" if open_ends and not report.confirmed else ""
 
 
-def text_of(finding: Finding, form: Form) -> list[str]:
-    """The lines of a finding on a page for people."""
+def text_of(finding: Finding, form: Form, terminal: int | None = None) -> list[str]:
+    """The lines of a finding on a page for people; ``terminal``: the width of theirs, None for a file or a log."""
+    width = terminal or WIDTH
     if finding.state in {"PASS", "SKIP"}:  # two lines at most: the page fits a screen of 24 when all is well
-        first, *more = wrapped(f"{finding.title}: {finding.summary}", finding.state)
-        return [first, *more] if len(more) <= 1 else [first, f"{more[0][: _WIDTH - 4]} ..."]
-    lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state)
+        text = f"{finding.title}: {finding.summary}"
+        if terminal is not None:
+            text = " ".join(_shortened(word, terminal - _INDENT) for word in text.split(" "))
+        first, *more = wrapped(text, finding.state, width)
+        return [first, *more] if len(more) <= 1 else [first, f"{more[0][: width - 4]} ..."]
+    lines = wrapped(f"[{finding.id}] {finding.summary}", finding.state, width)
     for name, value in finding.evidence:
-        lines += wrapped(f"{name}: {value}")
+        lines += wrapped(f"{name}: {value}", width=width)
     if finding.remedy is not None:
         whose = f" (account {finding.owner})" if finding.owner else ""
-        lines += wrapped(f"fix{whose}: {finding.remedy.text}")
+        lines += wrapped(f"fix{whose}: {finding.remedy.text}", width=width)
         lines += [f"{'':{_INDENT}}{line}" for text in finding.remedy.pasted(form) for line in text.splitlines()]
     if finding.state == "FAIL":
-        lines += wrapped("Retrying may help." if finding.retry else "Retrying will not help.")
+        lines += wrapped("Retrying may help." if finding.retry else "Retrying will not help.", width=width)
     return lines
 
 
-def wrapped(text: str, label: str = "") -> list[str]:
+def _shortened(word: str, room: int) -> str:
+    """An ARN whose path or name does not fit a line, without its middle: the account and the name's end are kept."""
+    if len(word) <= room:
+        return word
+    head = min(room * 2 // 3, word.find("/") + 1 or room // 2)
+    return f"{word[:head]}...{word[len(word) - (room - head - 3) :]}"
+
+
+def wrapped(text: str, label: str = "", width: int = WIDTH) -> list[str]:
     """The text as lines of the page, the label at the margin of the first; what looks like JSON stays as it is."""
     blank = " " * _INDENT
     lines = [
@@ -222,7 +235,7 @@ def wrapped(text: str, label: str = "") -> list[str]:
         for line in (
             textwrap.wrap(
                 paragraph,
-                _WIDTH,
+                width,
                 initial_indent=blank,
                 subsequent_indent=blank,
                 break_long_words=False,
