@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +56,59 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
                     patch.setenv(variable, setting)
                 value(fresh)
 
+
+# --- the tutorial, block by block
+
+
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
+    """Every block in its order; what is installed and how AWS is started is taken apart from the rest."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "docs/first-token.md").read_text(), re.DOTALL | re.MULTILINE)
+    (_, install), (_, start), *steps = blocks
+    extras = re.search(r'"eks-cross-account\[(.*)\]"', install)
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(metadata("eks-cross-account").get_all("Provides-Extra") or ())
+    (tmp_path / "try-eks/bin").mkdir(parents=True)
+    (tmp_path / "try-eks/bin/activate").write_text("")  # the commands are there already
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    assert start == "eks-token-check sandbox >environ\n"
+    with (tmp_path / "environ").open("w") as environ:
+        sandbox = subprocess.Popen(
+            [sys.executable, "-m", "eks_cross_account.cli", "sandbox"],
+            stdout=environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with sandbox:
+        assert sandbox.stderr is not None
+        assert sandbox.stderr.readline().startswith("The sandbox runs")
+        try:
+            said = subprocess.run(
+                ["bash", "-e"],
+                input="".join(_as_shell(kind, block) for kind, block in steps if kind != "text"),
+                env={**os.environ, "PATH": path},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            sandbox.terminate()
+
+    assert said.returncode == 0, said.stdout + said.stderr
+    answers = [answer for answer in said.stdout.split(_NEXT) if answer]
+    expected = [block for kind, block in steps if kind == "text"]
+    assert len(answers) == len(expected) >= 5
+    for answer, page in zip(answers, expected, strict=True):
+        assert re.fullmatch(re.escape(page).replace(re.escape("...\n"), r"(?:.*\n)*?"), answer), answer
+
+
+_NEXT = "--- next block\n"
+
+
+def _as_shell(kind: str, block: str) -> str:
+    """The Python of the page is a file there; an answer belongs to the block before it."""
+    return f"cat >try.py <<'END'\n{block}END\n" if kind == "python" else f"{block}printf %s '{_NEXT}'\n"
 
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
