@@ -69,6 +69,7 @@ def said(text: str) -> list[tuple[str, str | None]]:
         ("error: the server has asked for the client to provide credentials", ("unauthorized", None)),
         ("kubernetes.client.exceptions.ApiException: (401)\nReason: Unauthorized", ("unauthorized", None)),
         ('{"kind":"Event","user":{},"verb":"list","responseStatus":{"code":401}}', ("unauthorized", None)),
+        ('"user":{}', ("unauthorized", None)),
         ("(ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found for name: x.",
          ("cluster-not-found", "N2")),
         ("AssumeRoleWithWebIdentity operation: Not authorized to perform sts:AssumeRoleWithWebIdentity",

@@ -507,7 +507,7 @@ _OURS = re.compile(r"\[eks:([a-z0-9-]{1,60})\] ([^\n]{0,2000})")
 _NOT_MAPPED = re.compile(r"(?:identity|ARN) is not mapped")
 _LINE = re.compile(r"msg=\\*+\"access denied\\*+\"([^\n]{0,6000})")
 _LINE_ARN = re.compile(r"\barn=\\*+\"?(arn:[^\s\"\\]{1,300})")
-_NOBODY, _CODE_401 = re.compile(r"\"user\": ?\{\}"), re.compile(r"\"code\": ?401\b")
+_NOBODY, _CODE = re.compile(r"\"user\": ?\{\}"), re.compile(r"\"code\": ?(\d{3})\b")
 
 
 def _known(text: str) -> Iterator[Explanation]:
@@ -519,7 +519,8 @@ def _known(text: str) -> Iterator[Explanation]:
     if remedies.WEB_IDENTITY_REFUSED in text:
         yield Explanation("assume-role-denied", "AWS: a role's trust policy does not let this web identity assume it",
                           remedies.github_remedy(), "F14")  # fmt: skip
-    if _NOBODY.search(text) is not None and _CODE_401.search(text) is not None:
+    codes = {code[1] for code in _CODE.finditer(text)}
+    if _NOBODY.search(text) is not None and (not codes or "401" in codes):  # the two words alone, as people paste them
         yield _unauthenticated()
     for ours in _OURS.finditer(text):
         yield Explanation(ours[1], _shown(ours[2]), _page_of(ours[1]))
