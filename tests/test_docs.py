@@ -106,7 +106,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
         assert sandbox.stderr.readline().startswith("The sandbox runs")
         try:
             said = subprocess.run(
-                ["bash", "-e"],
+                ["/bin/bash", "-e"],
                 input="".join(_as_shell(kind, block) for kind, block in steps if kind != "text"),
                 env={**os.environ, "PATH": path},
                 cwd=tmp_path,
@@ -162,9 +162,9 @@ def test_the_thirty_lines_of_boto3_sign_as_we_do(eks_sandbox: Sandbox) -> None:
 
 def test_the_api_page_and_the_picture_are_what_their_scripts_write() -> None:
     for script, page in (("api", "api.md"), ("chain", "chain.svg")):
-        written = subprocess.run([sys.executable, ROOT / "scripts" / script], capture_output=True, text=True, check=True)
+        made = subprocess.run([sys.executable, ROOT / "scripts" / script], capture_output=True, text=True, check=True)
 
-        assert (ROOT / "docs" / page).read_text() == written.stdout, f"scripts/{script} > docs/{page}"
+        assert (ROOT / "docs" / page).read_text() == made.stdout, f"scripts/{script} > docs/{page}"
 
 
 def test_every_public_name_is_on_the_api_page() -> None:

@@ -631,11 +631,13 @@ def test_without_the_extra_the_error_names_it_and_nobody_was_asked(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NotInstalled(package), *sys.meta_path])
 
-    with pytest.raises(ImportError, match=rf'{package}: pip install "eks-cross-account\[kubernetes\]"'):
+    def make() -> Any:
         if package == "kubernetes":
-            connect(cluster_name="analytics", region="eu-west-1")  # without credentials, which it would ask for first
-        else:
-            asyncio.run(async_api_client(provider, server.cluster))
+            return connect(cluster_name="analytics", region="eu-west-1")  # no credentials, which it would look for
+        return asyncio.run(async_api_client(provider, server.cluster))
+
+    with pytest.raises(ImportError, match=rf'{package}: pip install "eks-cross-account\[kubernetes\]"'):
+        make()
 
     assert source.calls == 0
 
