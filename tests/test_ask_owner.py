@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eks_cross_account.diagnosis import Finding, Remedy, Report, ask_owner, diagnose, remedies
+from eks_cross_account.diagnosis import (
+    Finding,
+    Remedy,
+    Report,
+    ask_owner,
+    diagnose,
+    remedies,
+    required_permissions,
+)
+from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.report import Chain
 from eks_cross_account.identity import CallerIdentity
 
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 A, B = "111111111111", "222222222222"
 CALLER = f"arn:aws:sts::{A}:assumed-role/exec-role/AmazonMWAA-prod"
 ROLES = tuple(f"arn:aws:iam::{B}:role/team/role-{number}" for number in (1, 2, 3))
+SANDBOX_ROLE = f"arn:aws:iam::{B}:role/cross-account-role"
 WHERE = ("analytics", "eu-west-1")
 HOP_MESSAGE = (
     "is not authorized to perform: sts:AssumeRole on resource: x because no {} allows the sts:AssumeRole action"
@@ -221,3 +231,27 @@ def test_a_right_that_is_in_the_way_of_all_else_is_asked_for(eks_sandbox: Sandbo
     assert "aws iam put-role-policy --role-name cross-account-role" in text
     assert "arn:aws:eks:eu-west-1:222222222222:cluster/analytics" in text
     assert len(text.splitlines()) <= 15
+
+
+def test_a_hole_is_named_before_the_commands_that_have_it(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.remove_access_entry(eks_sandbox.cluster(), SANDBOX_ROLE)
+
+    lines = ask_owner(diagnose(cluster_name="analytics", role_arn=SANDBOX_ROLE)).splitlines()
+
+    assert "Please fill in <NAMESPACE>, and run:" in lines
+    assert any(line.endswith(" The policy below gives more, its secrets among it.") for line in lines)
+
+
+def test_the_namespace_that_was_asked_about_is_in_the_fix(eks_sandbox: Sandbox) -> None:
+    eks_sandbox.remove_access_entry(eks_sandbox.cluster(), SANDBOX_ROLE)
+    wanted = Wanted(required_permissions(), "data")
+
+    report = diagnose(cluster_name="analytics", role_arn=SANDBOX_ROLE, wanted=wanted)
+
+    lines = ask_owner(report).splitlines()
+    assert "Please run:" in lines
+    assert commands_in(lines)[1][-1] == "type=namespace,namespaces=data"
+    broken = next(finding for finding in report.findings if finding.id == "not-mapped")
+    assert broken.remedy is not None
+    assert broken.remedy.hcl is not None
+    assert '"data"' in broken.remedy.hcl

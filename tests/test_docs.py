@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from clusters import SandboxCluster, collected, pod
 
-from eks_cross_account import errors
+import eks_cross_account
+from eks_cross_account import diagnosis, errors, sandbox, token_signed_by, violations
 from eks_cross_account.cli._main import _parser
 from eks_cross_account.diagnosis._environment import DEFECTS
 from eks_cross_account.diagnosis._ids import IDS
@@ -21,9 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```python" in page.read_text()
-]
+TEXTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = [page for page in TEXTS if "```python" in page.read_text()]
 
 
 collected_here = pytest.fixture(collected)
@@ -53,8 +59,81 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
                 value(fresh)
 
 
+NOT_RUN = re.compile(
+    r"^(?:<!-- not run(?: by tests/test_docs\.py)?: (?P<why>[^\n]{10,}) -->\n)?```py\n(?P<code>.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def test_code_that_is_not_run_here_says_why_and_is_python() -> None:
+    blocks = [
+        (page, block)
+        for page in TEXTS
+        if page.name != "api.md"  # signatures
+        for block in NOT_RUN.finditer(page.read_text())
+    ]
+
+    assert len(blocks) > 10
+    for page, block in blocks:
+        assert block["why"], f"{page.name}: {block['code']}"
+        compile(block["code"], str(page), "exec")
+
+
+# --- the tutorial, block by block
+
+
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
+    """Every block in its order; what is installed and how AWS is started is taken apart from the rest."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "docs/first-token.md").read_text(), re.DOTALL | re.MULTILINE)
+    (_, install), (_, start), *steps = blocks
+    extras = re.search(r'"eks-cross-account\[(.*)\]"', install)
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(metadata("eks-cross-account").get_all("Provides-Extra") or ())
+    (tmp_path / "try-eks/bin").mkdir(parents=True)
+    (tmp_path / "try-eks/bin/activate").write_text("")  # the commands are there already
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    assert start == "eks-token-check sandbox >environ\n"
+    with (tmp_path / "environ").open("w") as environ:
+        sandbox = subprocess.Popen(
+            [sys.executable, "-m", "eks_cross_account.cli", "sandbox"],
+            stdout=environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with sandbox:
+        assert sandbox.stderr is not None
+        assert sandbox.stderr.readline().startswith("The sandbox runs")
+        try:
+            said = subprocess.run(
+                ["/bin/bash", "-e"],
+                input="".join(_as_shell(kind, block) for kind, block in steps if kind != "text"),
+                env={**os.environ, "PATH": path},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            sandbox.terminate()
+
+    assert said.returncode == 0, said.stdout + said.stderr
+    answers = [answer for answer in said.stdout.split(_NEXT) if answer]
+    expected = [block for kind, block in steps if kind == "text"]
+    assert len(answers) == len(expected) >= 5
+    for answer, page in zip(answers, expected, strict=True):
+        assert re.fullmatch(re.escape(page).replace(re.escape("...\n"), r"(?:.*\n)*?"), answer), answer
+
+
+_NEXT = "--- next block\n"
+
+
+def _as_shell(kind: str, block: str) -> str:
+    """The Python of the page is a file there; an answer belongs to the block before it."""
+    return f"cat >try.py <<'END'\n{block}END\n" if kind == "python" else f"{block}printf %s '{_NEXT}'\n"
+
 def test_every_link_between_pages_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+    for page in (*TEXTS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
         for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
             linked = page.parent / target if target else page
             assert linked.exists(), f"{page.name}: {target}"
@@ -67,6 +146,60 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
+def test_the_thirty_lines_of_boto3_sign_as_we_do(eks_sandbox: Sandbox) -> None:
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-it-differs.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lines, names)  # noqa: S102 - our own page
+    keys = eks_sandbox.issue_session("arn:aws:iam::222222222222:role/cross-account-role")
+    session = boto3.Session(keys.access_key, keys.secret_key, keys.token)
+
+    token = names["get_bearer_token"](session, "analytics", "eu-west-1")
+
+    assert len(lines.splitlines()) <= 30
+    assert token_signed_by(token, cluster_name="analytics", credentials=keys)
+    assert not violations(token, now=datetime.now(UTC))
+
+
+def test_the_api_page_and_the_picture_are_what_their_scripts_write() -> None:
+    for script, page in (("api", "api.md"), ("chain", "chain.svg")):
+        made = subprocess.run([sys.executable, ROOT / "scripts" / script], capture_output=True, text=True, check=True)
+
+        assert (ROOT / "docs" / page).read_text() == made.stdout, f"scripts/{script} > docs/{page}"
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    names = {*eks_cross_account.__all__, *diagnosis.__all__, *sandbox.__all__} - {"__version__"}
+
+    assert names <= set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
+
+
+def rows_of(page: str, below: str) -> dict[str, list[str]]:
+    """The table below this heading or text: its rows by their first cell."""
+    text = (ROOT / page).read_text().partition(below)[2].partition("\n|")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines()]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def test_the_tables_of_mwaa_agree_with_each_other_and_with_the_requirements() -> None:
+    ours = rows_of("README.md", "## What works where")
+    stock = rows_of("docs/airflow.md", "**Stock `EksPodOperator` by MWAA version**")
+    pins = rows_of("docs/mwaa.md", "Nothing that the file pins is changed.")
+    tested = {path.stem.removeprefix("airflow-") for path in (ROOT / "requirements").glob("airflow-[0-9]*.txt")}
+
+    assert list(ours) == list(stock) == list(pins)
+    for line, (sync, deferrable, here) in ours.items():
+        assert stock[line][0] == f"{pins[line][1]}, {pins[line][2]}"
+        assert stock[line][1].startswith(sync.partition(":")[0])
+        assert stock[line][2].startswith(deferrable.partition(",")[0])
+        assert (here == "resolved only") == (line not in tested), line
+    for line in tested:
+        lock = (ROOT / f"requirements/airflow-{line}.txt").read_text()
+        for package, pin in zip(("apache-airflow-providers-amazon", "apache-airflow-providers-cncf-kubernetes",
+                                 "kubernetes", "kubernetes-asyncio"), pins[line][1:], strict=True):  # fmt: skip
+            assert f"\n{package}=={pin}\n" in lock, (line, package)
+
+
 def test_the_page_of_rules_lists_them_all_in_their_order() -> None:
     listed = re.findall(r"^\| `([a-z0-9_]+)` \| (verifier|sts) \|", (ROOT / "docs/rules.md").read_text(), re.MULTILINE)
 
@@ -74,12 +207,15 @@ def test_the_page_of_rules_lists_them_all_in_their_order() -> None:
     assert all((judge == "sts") == rule.startswith("sts_") for rule, judge in listed)
 
 
-def test_every_error_is_on_the_page_of_the_library() -> None:
-    page = (ROOT / "docs/library.md").read_text()
+def test_every_error_is_on_the_page_of_errors_with_its_attributes() -> None:
+    page = (ROOT / "docs/errors.md").read_text()
 
-    for name in vars(errors):
+    for name, error in vars(errors).items():
         if name.endswith("Error"):
-            assert name in page
+            assert re.search(rf"─ {name}\b|^{name}\b", page, re.MULTILINE), "in the tree"
+            assert name == "EksTokenError" or f"\n| `{name}` | " in page
+            for attribute in vars(error()):
+                assert f".{attribute}" in page, f"{name}.{attribute}"
 
 
 def test_every_command_is_on_the_page_of_the_command() -> None:

@@ -621,3 +621,33 @@ def test_the_clients_debug_mode_prints_no_token(
     printed = capsys.readouterr()
     assert "k8s-aws-v1" not in printed.out + printed.err
     configuration.debug = False
+
+
+@pytest.mark.parametrize("package", ["kubernetes", "kubernetes_asyncio"])
+def test_without_the_extra_the_error_names_it_and_nobody_was_asked(
+    package: str, provider: TokenProvider, source: Source, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(package), *sys.meta_path])
+
+    def make() -> Any:
+        if package == "kubernetes":
+            return connect(cluster_name="analytics", region="eu-west-1")  # no credentials, which it would look for
+        return asyncio.run(async_api_client(provider, server.cluster))
+
+    with pytest.raises(ImportError, match=rf'{package}: pip install "eks-cross-account\[kubernetes\]"'):
+        make()
+
+    assert source.calls == 0
+
+
+class NotInstalled:
+    """An importer for whom a package is not there."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)

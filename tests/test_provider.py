@@ -946,6 +946,15 @@ def of_web_identity(sandbox: Sandbox, folder: Path) -> dict[str, str]:
     return {"AWS_WEB_IDENTITY_TOKEN_FILE": str(folder / "jwt"), "AWS_ROLE_ARN": arn}
 
 
+def of_program(sandbox: Sandbox, folder: Path) -> dict[str, str]:
+    keys = sandbox.environ
+    said = {"Version": 1, "AccessKeyId": keys["AWS_ACCESS_KEY_ID"], "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
+            "SessionToken": keys["AWS_SESSION_TOKEN"]}  # fmt: skip
+    (folder / "said").write_text(json.dumps(said))
+    (folder / "config").write_text(f"[profile job]\ncredential_process = cat {folder}/said\n")
+    return {"AWS_PROFILE": "job", "AWS_CONFIG_FILE": str(folder / "config")}
+
+
 def of_container(sandbox: Sandbox, _: Path) -> dict[str, str]:
     return sandbox.container_environ
 
@@ -961,6 +970,7 @@ def of_instance(sandbox: Sandbox, _: Path) -> dict[str, str]:
         (of_environment, "mwaa-exec"),
         (of_profile, "mwaa-exec"),
         (of_web_identity, "github"),
+        (of_program, "mwaa-exec"),
         (of_container, "mwaa-exec"),
         (of_instance, "mwaa-exec"),
     ],

@@ -13,6 +13,7 @@ import os
 import ssl
 import weakref
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,7 @@ def api_client(
     answered once with a new token, whatever the verb; websockets (exec, attach, port-forward) too.
     Raises ClusterError for a cluster without endpoint or CA.
     """
-    import kubernetes.client  # noqa: PLC0415 - an extra, and heavy
-
-    classes: Any = kubernetes.client  # without types, or with some, by release
+    classes = _client("kubernetes")
     used = configuration or classes.Configuration()
     authority = _configure(used, cluster, provider.get_token)
     _check_sends(used.auth_settings, used)
@@ -103,11 +102,10 @@ async def async_api_client(
     ``client_class``: kubernetes_asyncio.stream.WsApiClient for exec. Its handshake too is tried once more after a 401,
     except with ``_preload_content=False``, where it has not happened yet when the call returns.
     """
-    import kubernetes_asyncio.client  # noqa: PLC0415 - an extra, and heavy
-    from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - as above
+    classes = _client("kubernetes_asyncio")
+    from kubernetes_asyncio.client.rest import RESTResponse  # noqa: PLC0415 - an extra, and heavy
     from kubernetes_asyncio.stream import WsApiClient  # noqa: PLC0415 - as above
 
-    classes: Any = kubernetes_asyncio.client  # as above
     used = configuration or classes.Configuration()
     authority = _configure(used, cluster, provider.peek)
     hook, used.refresh_api_key_hook = used.refresh_api_key_hook, None
@@ -161,8 +159,9 @@ def connect(  # noqa: PLR0913 - as get_token
     """The client of a cluster by its name: credentials, roles, DescribeCluster. Arguments as ``get_token`` has them.
 
     Each role is assumed once, for DescribeCluster and the first token. Raises what ``get_token`` and
-    ``describe_cluster`` raise.
+    ``describe_cluster`` raise; ImportError, before anybody is asked, where the extra kubernetes is not installed.
     """
+    _client("kubernetes")
     if session is not None and profile is not None:
         raise ValueError("a session has its profile already: give one of session and profile")
     hops = role_chain(role_arn, external_id, session_name, role_hops)
@@ -172,6 +171,18 @@ def connect(  # noqa: PLR0913 - as get_token
     source = assume_roles(base, hops, region=caller_region(used, os.environ) or found, session=session)
     cluster = describe_cluster(source, cluster_name, region=found, session=session)
     return api_client(TokenProvider(source, cluster_name=cluster_name, region=found), cluster)
+
+
+def _client(package: str) -> Any:  # noqa: ANN401 - without types, or with some, by release
+    """Its module ``client``, which is heavy and an extra. Raises an ImportError that names the extra."""
+    try:
+        return import_module(f"{package}.client")
+    except ModuleNotFoundError as missing:
+        if missing.name != package:
+            raise
+        raise ImportError(
+            f'this needs the client {package}: pip install "eks-cross-account[kubernetes]"', name=package
+        ) from missing
 
 
 def _configure(

@@ -112,6 +112,26 @@ def test_a_red_run_without_a_green_one_says_so(sandbox: Sandbox, logged: list[st
     assert ("no earlier run" if held is None else "could not be compared with: UnreadableReportError") in logged[-1]
 
 
+@pytest.mark.parametrize(
+    ("broken", "first"),
+    [
+        ({}, "To the owner of AWS account 222222222222, about EKS cluster analytics in eu-west-1:"),
+        ({"aws_conn_id": "not_there"}, "Nothing to ask another account's owner for: connection-missing is to be mended"),
+    ],
+)
+def test_a_red_run_logs_the_text_for_the_other_accounts_owner(
+    sandbox: Sandbox, logged: list[str], broken: dict[str, Any], first: str
+) -> None:
+    sandbox.remove_access_entry(sandbox.cluster(), ROLE)
+
+    with pytest.raises((EksFailure, EksMistake)):
+        run(check(**broken), Pushed())
+
+    page, text, _ = logged
+    assert page.startswith("cluster analytics, region ")
+    assert text.startswith(first)
+
+
 def no_such_role(sandbox: Sandbox) -> dict[str, Any]:
     return {"role_arn": "arn:aws:iam::222222222222:role/other"}
 

@@ -23,7 +23,7 @@ from eks_cross_account.airflow._connections import (
 from eks_cross_account.airflow._failures import EksFailure, EksMistake, Failure
 from eks_cross_account.airflow._seams import BaseOperator
 from eks_cross_account.airflow._target import Target, target_of
-from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, diagnose
+from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, ask_owner, diagnose
 from eks_cross_account.diagnosis._compare import changes, read_report
 from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.needs import required_permissions
@@ -42,8 +42,9 @@ _SAID: dict[str, bool] = {"True": True, "False": False}  # what a template makes
 class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has no types here
     """Checks the way from the task's connection to the cluster; logs the page, pushes the report as XCom ``report``.
 
-    A run that is not healthy also logs what has changed since the last one that was (XCom ``healthy_report``): an
-    access entry, the cluster's version or endpoint, the role's date.
+    A run that is not healthy also logs the text to forward to the owner of the other account (``ask_owner``), and what
+    has changed since the last one that was (XCom ``healthy_report``): an access entry, the cluster's version or
+    endpoint, the role's date.
 
     Arguments as ``CrossAccountEksPodOperator`` has them; ``namespace``: ask there for the rights that a pod operator
     needs, with its defaults or with ``permissions``, arguments of ``required_permissions`` such as ``{"xcom": True}``.
@@ -104,6 +105,7 @@ class EksTokenCheckOperator(BaseOperator):  # type: ignore[misc] # Airflow has n
         if failure is None:
             context["ti"].xcom_push(key=_GREEN, value=document)
             return str(report.verdict)
+        self.log.info("%s", ask_owner(report))  # here is no shell in which to ask for it
         self.log.info("%s", "\n".join(_since_green(context["ti"], self.task_id, document)))
         raise (EksMistake if failure.for_good else EksFailure)(failure.line)
 

@@ -330,7 +330,14 @@ def _not_mapped(evidence: Evidence, identity: CallerIdentity) -> Finding:
             ("left", f"{_LEFT.get(mode, _LEFT[''])} | EKS could not ask STS just then (a second run passes)"),
             ("not checked", f"which of these it is: needs {_NEEDED.get(mode, _NEEDED[''])}"),
         ),
-        remedies.mapping_remedy(evidence.cluster_name, evidence.region, identity, principal_arn=arn, mode=mode),
+        remedies.mapping_remedy(
+            evidence.cluster_name,
+            evidence.region,
+            identity,
+            principal_arn=arn,
+            mode=mode,
+            namespace=evidence.namespace,
+        ),
         cause="U15",
         owner=account,
     )

@@ -467,6 +467,10 @@ _GENERAL_TABLE = (
               r"|python3(?:\.\d{1,2})?: (?:command )?not found",
               "the client's exec plugin failed, and the request went out without a token: that is the 401 that follows",
               _MEND_PLUGIN),
+    _known_by("plugin-failed", None, r"Expected key current-context|You cannot use AsyncToSync in the same thread",
+              "a deferred EksPodOperator has no way in: its kubeconfig was deleted before the trigger read it, or the "
+              "trigger may not look up the connection",
+              "deferrable=False, or CrossAccountEksPodOperator; docs/airflow.md has what works on which release"),
     _known_by("tls-failed", "N3", r"x509: (?:cannot validate certificate|certificate is (?:not )?valid for)"
               r"|x509: certificate has expired"
               rf"|certificate verify failed: {_NOT_THE_CHAIN}",
@@ -494,6 +498,12 @@ _GENERAL_TABLE = (
               r"|The principalArn parameter format is not valid|The specified principalArn could not be found",
               "EKS: the access entry's principal is not one",
               "the role's full ARN with its path (aws iam get-role), no session's; the entry comes before its policy"),
+    _known_by("entry-refused", "F11", r"it cannot start with system:",
+              "EKS: an access entry takes no group that begins with system:",
+              "a group of another name, bound to a role; instead of system:masters: AmazonEKSClusterAdminPolicy"),
+    _known_by("token-sts-scope-host", None, r"Credential should be scoped to a valid region",
+              "STS: the signature is for another region than the host's",
+              "sign with the region of the host that is asked; us-east-1 for sts.amazonaws.com"),
     _known_by("unauthorized", None, r"the server has asked for the client to provide credentials"
               r"|You must be logged in to the server|Handshake status 401|\(401\)\s{1,4}Reason: Unauthorized"
               r"|WSServerHandshakeError: 401|(?m:^Error: Unauthorized$)"
@@ -509,7 +519,7 @@ _OURS = re.compile(r"\[eks:([a-z0-9-]{1,60})\] ([^\n]{0,2000})")
 _NOT_MAPPED = re.compile(r"(?:identity|ARN) is not mapped")
 _LINE = re.compile(r"msg=\\*+\"access denied\\*+\"([^\n]{0,6000})")
 _LINE_ARN = re.compile(r"\barn=\\*+\"?(arn:[^\s\"\\]{1,300})")
-_NOBODY, _CODE_401 = re.compile(r"\"user\": ?\{\}"), re.compile(r"\"code\": ?401\b")
+_NOBODY, _CODE = re.compile(r"\"user\": ?\{\}"), re.compile(r"\"code\": ?(\d{3})\b")
 
 
 def _known(text: str) -> Iterator[Explanation]:
@@ -521,7 +531,8 @@ def _known(text: str) -> Iterator[Explanation]:
     if remedies.WEB_IDENTITY_REFUSED in text:
         yield Explanation("assume-role-denied", "AWS: a role's trust policy does not let this web identity assume it",
                           remedies.github_remedy(), "F14")  # fmt: skip
-    if _NOBODY.search(text) is not None and _CODE_401.search(text) is not None:
+    codes = {code[1] for code in _CODE.finditer(text)}
+    if _NOBODY.search(text) is not None and (not codes or "401" in codes):  # the two words alone, as people paste them
         yield _unauthenticated()
     for ours in _OURS.finditer(text):
         yield Explanation(ours[1], _shown(ours[2]), _page_of(ours[1]))

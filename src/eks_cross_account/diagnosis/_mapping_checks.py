@@ -275,6 +275,7 @@ def _wrong_row(evidence: Evidence, found: AwsAuthEvidence) -> Finding:
         evidence.subject,
         principal_arn=evidence.subject_with_path,
         mode=_mode(evidence),
+        namespace=evidence.namespace,
     )
     return replace(_broken(evidence, name, cause, summary, seen=seen, remedy=remedy), view="api-server")
 
@@ -289,6 +290,7 @@ def _mapping_remedy(evidence: Evidence) -> Remedy:
         evidence.subject,
         principal_arn=evidence.subject_with_path,
         mode=_mode(evidence),
+        namespace=evidence.namespace,
     )
 
 
@@ -314,7 +316,7 @@ def _proven(evidence: Evidence, entry_way: _Way) -> Finding:
 def _by_entry(evidence: Evidence, entry: DescribedEntry) -> Finding:
     seen = _entry_facts(evidence, entry)
     shown = dict(seen)
-    summary = f"access entry of {shown['access entry']}, groups {shown['groups']}, policies {shown['policies']}"
+    summary = f"policies {shown['policies']}, groups {shown['groups']}: access entry of {shown['access entry']}"
     return Finding(MAPPED, "PASS", "aws", _TITLE, summary, seen, owner=_owner(evidence))
 
 

@@ -27,6 +27,7 @@ _RIGHTS = (
 _WAY = ("unreachable", "wrong-certificate-authority", "tls-failed", "not-kubernetes")
 _THEIRS = (_HOP, _DESCRIBE, *_MAPPING, _UNKNOWN, *_RIGHTS, *_WAY)  # what somebody else can mend; the rest is ours
 _LONGEST = 15  # lines
+_HOLE = re.compile(r"<[A-Z_]{2,20}/?>")  # what a fix leaves open; EKS takes any text for a namespace
 _CUT = 600  # characters of a finding's or a remedy's text
 
 
@@ -84,7 +85,7 @@ def _wish(report: Report, broken: Finding) -> Iterator[str]:
         yield f"How: {how}"
     elif broken.id.startswith(_MAPPING):
         yield f"How: {how}"
-        yield f"Least rights, in that namespace: {_least_rights()}."
+        yield f"Least rights, in that namespace: {_least_rights()}.{_broader(broken)}"
 
 
 def _place(report: Report) -> str:
@@ -107,6 +108,12 @@ def _least_rights() -> str:
     rules = {*required_permissions(xcom=True), *required_permissions(xcom=True, deferrable=True)}
     held = manifests.merged(rules)
     return "; ".join(f"{', '.join(each['resources'])} {', '.join(each['verbs'])}" for each in held)
+
+
+def _broader(broken: Finding) -> str:
+    commands = broken.remedy.commands if broken.remedy is not None else ()
+    has_policy = any("associate-access-policy" in command for command in commands)
+    return " The policy below gives more, its secrets among it." if has_policy else ""
 
 
 def _statement(broken: Finding) -> list[str]:
@@ -136,7 +143,8 @@ def _to_run(broken: Finding) -> Iterator[str]:
         yield from (f"  {_one_line(command)}" for command in commands)
         return
     if commands:
-        yield "Please run:"
+        holes = sorted({hole for command in commands for hole in _HOLE.findall(command)})
+        yield f"Please fill in {', '.join(holes)}, and run:" if holes else "Please run:"
         yield from (f"  {_one_line(command)}" for command in commands)
 
 

@@ -153,6 +153,11 @@ class Evidence:
         return _SOURCES.get(self.credentials_from, self.credentials_from or "unknown source")
 
     @property
+    def namespace(self) -> str:
+        """Where the caller wants to do something, "" where that was not said."""
+        return self.wanted.namespace if self.wanted is not None else ""
+
+    @property
     def account_from(self) -> str:
         """Where the account that AWS is asked in came from, for a sentence."""
         granted = [hop for hop in self.hops if hop.problem is None]

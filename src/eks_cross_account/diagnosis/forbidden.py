@@ -50,8 +50,7 @@ Scope = Literal["namespace", "cluster"]
 class Denial:
     """One denial, as far as the text says: a part is None where the text does not say it, or was cut.
 
-    Values are as they were before anybody quoted them, and hostile: whoever prints them escapes them
-    (``errors.printable``).
+    Values are as they were before anybody quoted them, and hostile: whoever prints them escapes them.
 
     ``kind``, a word to search for:
 

@@ -255,13 +255,19 @@ def certificate_command(endpoint: str, *, proxy: str = "") -> str:
     return f"openssl s_client -connect {target} -servername {host}{by} </dev/null \\\n    | {show}"
 
 
-def mapping_remedy(
-    cluster_name: str, region: str, identity: CallerIdentity, *, principal_arn: str | None, mode: str
+def mapping_remedy(  # noqa: PLR0913 - who, where, and what is known of both
+    cluster_name: str,
+    region: str,
+    identity: CallerIdentity,
+    *,
+    principal_arn: str | None,
+    mode: str,
+    namespace: str = "",
 ) -> Remedy:
     """For the owner of the cluster: nothing maps this identity, or nothing does any more.
 
     ``principal_arn``: as an access entry must name it, with the path; None where the path is unknown, which leaves a
-    hole. ``mode``: the cluster's authentication mode, "" where it is unknown.
+    hole. ``mode``: the cluster's authentication mode, ``namespace``: of the pods; "" where they are unknown.
     """
     canonical = parse_arn(identity.canonical_arn)
     kind = canonical.resource.partition("/")[0]
@@ -271,9 +277,10 @@ def mapping_remedy(
         return Remedy(f"no access entry can be made for a {kind}: go to the cluster with a role, and map that")
     principal = _principal(principal_arn) if principal_arn else _with_hole(identity.canonical_arn)
     flags = _entry_flags(cluster_name, region, principal)
+    place = namespace if manifests.is_namespace(namespace) else _NAMESPACE
     commands: tuple[str, ...] = (
         f"aws eks create-access-entry {flags} --type STANDARD",
-        _associate_command(flags, _policy_arn(region)),
+        _associate_command(flags, _policy_arn(region), place),
     )
     text = (
         "give it an access entry, and a policy on its namespace; both count after some seconds. ResourceInUseException "
@@ -283,7 +290,7 @@ def mapping_remedy(
     if not mode:
         text = f"{text} In authentication mode CONFIG_MAP entries count for nothing: see cluster.accessConfig first."
         commands = (describe_command(cluster_name, region, "cluster.accessConfig"), *commands)
-    hcl = _terraform.access_entry(cluster_name, principal, _policy_arn(region), _NAMESPACE)
+    hcl = _terraform.access_entry(cluster_name, principal, _policy_arn(region), place)
     if principal_arn is None:
         _, name = _role_or_user(identity.canonical_arn)
         text = (
@@ -352,10 +359,20 @@ def _cluster_flags(cluster_name: str, region: str, *, flag: str = "--cluster-nam
 # --- what the mapping checks ask for; each for the owner of the cluster
 
 
-def entry_remedy(cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str) -> Remedy:
+def entry_remedy(  # noqa: PLR0913 - as mapping_remedy
+    cluster_name: str,
+    region: str,
+    canonical_arn: str,
+    *,
+    principal_arn: str | None,
+    mode: str,
+    namespace: str = "",
+) -> Remedy:
     """As ``mapping_remedy``, for a principal that nobody has a token of."""
     identity = CallerIdentity(parse_arn(canonical_arn).account, canonical_arn, "")
-    return mapping_remedy(cluster_name, region, identity, principal_arn=principal_arn, mode=mode)
+    return mapping_remedy(
+        cluster_name, region, identity, principal_arn=principal_arn, mode=mode, namespace=namespace
+    )
 
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
@@ -408,14 +425,22 @@ def policy_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
     return Remedy(text, (_associate_command(flags, _policy_arn(region)),), hcl=hcl)
 
 
-def aws_auth_remedy(
-    cluster_name: str, region: str, canonical_arn: str, *, principal_arn: str | None, mode: str
+def aws_auth_remedy(  # noqa: PLR0913 - as mapping_remedy
+    cluster_name: str,
+    region: str,
+    canonical_arn: str,
+    *,
+    principal_arn: str | None,
+    mode: str,
+    namespace: str = "",
 ) -> Remedy:
     """aws-auth has no row that matches. Where the mode takes access entries one of those does as well."""
     row = _aws_auth_remedy(cluster_name, region, canonical_arn, is_role=":role/" in canonical_arn)
     if mode == "CONFIG_MAP":
         return row
-    entry = entry_remedy(cluster_name, region, canonical_arn, principal_arn=principal_arn, mode=mode)
+    entry = entry_remedy(
+        cluster_name, region, canonical_arn, principal_arn=principal_arn, mode=mode, namespace=namespace
+    )
     text = (
         "either write its row in the ConfigMap aws-auth of kube-system (no path in the ARN; <GROUP> is one "
         f"that a RoleBinding names), or {entry.text}"
