@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eks_cross_account.airflow._target import Target
     from eks_cross_account.cluster import Cluster
 
+_AT_ONCE = 64  # requests of one client in a triggerer's loop: an answer takes half a millisecond to read
 REQUEST_TIMEOUT = 60  # seconds; the provider's API_TIMEOUT. The clients' own is none: a half-open connection hangs
 _KEEPALIVE = (  # the provider's: a NAT gateway forgets a silent log stream after 350 s
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -202,7 +203,11 @@ class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as ab
 
 
 async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = False) -> Any:  # noqa: ANN401 - kubernetes_asyncio's ApiClient
-    """``unlimited``: in connections; what watches for long must not keep others waiting."""
+    """``unlimited``: in connections, because what watches for long must not keep others waiting.
+
+    What is answered at once waits for one of a few slots then: a thousand pods that are looked at in the same moment
+    would stop the loop for as long as their answers take to read, and open a thousand connections.
+    """
     import kubernetes_asyncio.client  # noqa: PLC0415 - heavy, and here already where it is used
     from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - as above
 
@@ -212,15 +217,21 @@ async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = F
     client: Any = await async_api_client(access.provider, cluster, configuration=configuration)
     client.configuration.refresh_api_key_hook = None  # as above
     send = client.rest_client.request
+    slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def request(method: str, url: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
+    async def answered(method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the client's
         try:
-            try:
-                return await send(method, url, *arguments, **_limited(options))
-            except ServerDisconnectedError:  # a connection that was idle: aiohttp before 3.10 tries no other
-                if method != "GET":
-                    raise
-                return await send(method, url, *arguments, **_limited(options))
+            return await send(method, *arguments, **options)
+        except ServerDisconnectedError:  # a connection that was idle: aiohttp before 3.10 tries no other
+            if method != "GET":
+                raise
+            return await send(method, *arguments, **options)
+
+    async def request(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as above
+        waits = unlimited and options.get("_preload_content", True)
+        try:
+            async with slots if waits else contextlib.nullcontext():
+                return await answered(*arguments, **_limited(options))
         except Exception as error:  # noqa: BLE001 - raised again
             _forget_after_tls_failure(error, access)
             raise without_frames(error)  # noqa: B904 - the same error
