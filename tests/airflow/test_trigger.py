@@ -363,6 +363,36 @@ def test_a_cluster_that_was_made_anew_gets_a_client_of_its_own(made: list[Any]) 
     assert all(map(is_closed, made))
 
 
+def test_many_looks_in_one_moment_take_turns(sandbox: Sandbox, made: list[Any]) -> None:
+    names = [f"p{number}" for number in range(200)]
+    add_pods(sandbox, *names, life=600)
+    busy = most = 0
+
+    async def run() -> None:
+        nonlocal busy, most
+        hook = trigger().hook
+        async with hook.kept():
+            await hook.get_pod("p0", "data")
+            session = made[0].rest_client.pool_manager
+            send = session.request
+
+            async def counted(*arguments: Any, **options: Any) -> Any:
+                nonlocal busy, most
+                busy += 1
+                most = max(most, busy)
+                try:
+                    return await send(*arguments, **options)
+                finally:
+                    busy -= 1
+
+            with mock.patch.object(session, "request", counted):
+                await asyncio.gather(*(hook.get_pod(name, "data") for name in names))
+
+    asyncio.run(run())
+
+    assert most == _clients._AT_ONCE
+
+
 def test_a_connection_that_was_closed_while_idle_costs_a_second_try(sandbox: Sandbox, made: list[Any]) -> None:
     """As aiohttp before 3.10 tells it; from then on it tries again by itself."""
     from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - Airflow's settings first

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eks_cross_account.airflow._target import Target
     from eks_cross_account.cluster import Cluster
 
-_AT_ONCE = 64  # requests of one client in a triggerer's loop: an answer takes half a millisecond to read
+_AT_ONCE = 24  # requests of one client in a triggerer's loop: to read an answer takes it a millisecond
 REQUEST_TIMEOUT = 60  # seconds; the provider's API_TIMEOUT. The clients' own is none: a half-open connection hangs
 _KEEPALIVE = (  # the provider's: a NAT gateway forgets a silent log stream after 350 s
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
