@@ -15,19 +15,16 @@ OURS, PEER = "#0969da", "#bc4c00"
 
 def main(file: str) -> None:
     told = json.load(sys.stdin)
-    rows = told["rows"]
-    pods = [row["pods"] for row in rows]
     figure, (calls, memory) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    per_pod = told["peer_sts_per_pod"]
-    calls.plot(pods, [row["sts"] for row in rows], "o-", color=OURS, label="ours, measured")
-    peer = f"EksPodOperator: {per_pod} a pod, measured at 1"
-    calls.plot(pods, [per_pod * count for count in pods], "--", color=PEER, label=peer)
-    calls.plot([1], [per_pod], "s", color=PEER)
+    for whose, color in (("ours", OURS), ("EksPodTrigger", PEER)):
+        rows = told[whose]
+        pods = [row["pods"] for row in rows]
+        calls.plot(pods, [row["sts"] for row in rows], "o-", color=color, label=whose)
+        memory.plot(pods, [row["memory"] for row in rows], "o-", color=color, label=f"{whose}, the triggerer alone")
     calls.set(xscale="log", yscale="log", xlabel="deferred pods in one triggerer", ylabel="STS calls", ylim=(0.5, None))
-    calls.legend(fontsize=8)
-    memory.plot(pods, [row["memory"] for row in rows], "o-", color=OURS, label="ours, whole process")
     memory.set(xscale="log", xlabel="deferred pods in one triggerer", ylabel="MiB", ylim=(0, None))
-    memory.legend(fontsize=8)
+    for axes in (calls, memory):
+        axes.legend(fontsize=8)
     for axes in (calls, memory):
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110, metadata={"Software": None})

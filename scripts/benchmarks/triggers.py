@@ -67,6 +67,8 @@ def serve() -> None:
         await site.start()
         port = runner.addresses[0][1]
         place = {"endpoint": f"https://127.0.0.1:{port}", "ca": authority.base64_pem}
+        cluster = started.cluster()  # EksPodTrigger asks EKS where it is
+        cluster.endpoint, cluster.certificate_authority = place["endpoint"], place["ca"]
         loop = asyncio.get_running_loop()
         print(json.dumps({"environ": started.environ, **place}), flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
@@ -104,8 +106,7 @@ def trigger(whose: str, number: int, pods: int, place: dict[str, str]) -> Any:
     from airflow.providers.amazon.aws.triggers.eks import EksPodTrigger  # noqa: PLC0415 - heavy
 
     return EksPodTrigger(
-        eks_cluster_name="analytics", aws_conn_id="c", region="eu-west-1", in_cluster=False,
-        config_dict={}, **common,
+        eks_cluster_name="analytics", aws_conn_id="c", region="eu-west-1", in_cluster=False, **common,
     )  # fmt: skip
 
 
@@ -128,7 +129,8 @@ async def watched(whose: str, pods: int, place: dict[str, str], mark: Callable[[
     lateness: list[float] = []
     triggers = [trigger(whose, number, pods, place) for number in range(pods)]
     tasks = [asyncio.create_task(watch(one, poll_of(pods) * number / pods)) for number, one in enumerate(triggers)]
-    await asyncio.sleep(10 + pods / 100)  # imports, the connection, the first token, what events there are
+    # imports, the connection, the first token, what events there are; a program for each token of the peer
+    await asyncio.sleep(10 + (pods / 100 if whose == "ours" else pods * 5))
     mark()
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticker = asyncio.create_task(late(lateness))
@@ -179,8 +181,9 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--one":
         print(json.dumps(one(arguments[1], int(arguments[2]))))
         return
-    counts = (1, 10, 100) if arguments[0] == "--quick" else (1, 10, 100, 1000, 3000)
-    rows = [("ours", pods) for pods in counts]
+    quick = arguments[0] == "--quick"
+    rows = [("ours", pods) for pods in ((1, 10, 100) if quick else (1, 10, 100, 1000, 3000, 10000))]
+    rows += [("EksPodTrigger", pods) for pods in ((1, 2) if quick else (1, 3, 10))]
     told = []
     for whose, pods in rows:
         command = [sys.executable, __file__, "--one", whose, str(pods)]
