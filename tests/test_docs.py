@@ -132,6 +132,7 @@ def _as_shell(kind: str, block: str) -> str:
     """The Python of the page is a file there; an answer belongs to the block before it."""
     return f"cat >try.py <<'END'\n{block}END\n" if kind == "python" else f"{block}printf %s '{_NEXT}'\n"
 
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in (*TEXTS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
         for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):

@@ -116,7 +116,10 @@ def test_a_red_run_without_a_green_one_says_so(sandbox: Sandbox, logged: list[st
     ("broken", "first"),
     [
         ({}, "To the owner of AWS account 222222222222, about EKS cluster analytics in eu-west-1:"),
-        ({"aws_conn_id": "not_there"}, "Nothing to ask another account's owner for: connection-missing is to be mended"),
+        (
+            {"aws_conn_id": "not_there"},
+            "Nothing to ask another account's owner for: connection-missing is to be mended",
+        ),
     ],
 )
 def test_a_red_run_logs_the_text_for_the_other_accounts_owner(

@@ -352,9 +352,7 @@ def entry_remedy(  # noqa: PLR0913 - as mapping_remedy
 ) -> Remedy:
     """As ``mapping_remedy``, for a principal that nobody has a token of."""
     identity = CallerIdentity(parse_arn(canonical_arn).account, canonical_arn, "")
-    return mapping_remedy(
-        cluster_name, region, identity, principal_arn=principal_arn, mode=mode, namespace=namespace
-    )
+    return mapping_remedy(cluster_name, region, identity, principal_arn=principal_arn, mode=mode, namespace=namespace)
 
 
 def remade_entry_remedy(cluster_name: str, region: str, principal_arn: str) -> Remedy:
