@@ -147,6 +147,15 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
+def test_the_readme_has_the_five_names_in_eight_lines() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in block.splitlines() if line]
+    names = {called(node) for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)}
+
+    assert len(lines) <= 8
+    assert names >= {"get_token", "connect", "TokenProvider", "RoleHop", "diagnose"}
+
+
 def test_the_thirty_lines_of_boto3_sign_as_we_do(eks_sandbox: Sandbox) -> None:
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-it-differs.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
