@@ -132,6 +132,7 @@ def _as_shell(kind: str, block: str) -> str:
     """The Python of the page is a file there; an answer belongs to the block before it."""
     return f"cat >try.py <<'END'\n{block}END\n" if kind == "python" else f"{block}printf %s '{_NEXT}'\n"
 
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in (*TEXTS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
         for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
@@ -144,6 +145,15 @@ def headings(page: Path) -> set[str]:
     """As GitHub links to them."""
     found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_the_readme_has_the_five_names_in_eight_lines() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in block.splitlines() if line]
+    names = {called(node) for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)}
+
+    assert len(lines) <= 8
+    assert names >= {"get_token", "connect", "TokenProvider", "RoleHop", "diagnose"}
 
 
 def test_the_thirty_lines_of_boto3_sign_as_we_do(eks_sandbox: Sandbox) -> None:
