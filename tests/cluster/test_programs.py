@@ -35,7 +35,11 @@ def run(program: list[str], *arguments: str, cluster: RealCluster, home: Path, s
 
 @pytest.fixture
 def kubectl(real_cluster: RealCluster, tmp_path: Path) -> Any:
-    file = real_cluster.sandbox.write_kubeconfig(real_cluster.sandbox.cluster(), role_arn=WORKER)
+    """kubectl by what our command `kubeconfig` prints."""
+    file = tmp_path / "kubeconfig"
+    named = ("--cluster-name", "analytics", "--role-arn", WORKER, "--namespace", "data")
+    made = run(OURS, "kubeconfig", *named, "--file", str(file), cluster=real_cluster, home=tmp_path)
+    assert (made.returncode, made.stdout) == (0, ""), made.stderr
     program = [str(binary("kubectl")), f"--kubeconfig={file}", f"--cache-dir={tmp_path}"]
     return lambda *arguments, **options: run(program, *arguments, cluster=real_cluster, home=tmp_path, **options)
 

@@ -85,7 +85,7 @@ class _Steps:
         cause = next(finding for finding in report["findings"] if finding["id"] == report["root_cause"])
         print("\n".join(textwrap.wrap(f"FAIL    [{cause['id']}] {cause['summary']}", _WIDTH, **_HANGING)))
         for command in cause["remedy"]["commands"]:
-            print(textwrap.indent(command, "          "))
+            print(textwrap.indent(command, "    "))  # the commands are wide
 
     def mapped(self) -> None:
         _title("3. The owner of account B runs these two, as cluster-admin:")
