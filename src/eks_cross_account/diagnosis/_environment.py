@@ -48,7 +48,7 @@ class Defect:
 # facts: ecosystem 0.2, 0.5, 1.2, 2.1 and token-rules U1, U24; messages.md for the signer
 DEFECTS = (
     Defect("kubernetes", "36.0.0", "36.0.1", "U1",
-           'sends no token that was put into api_key["authorization"], as load_kube_config does'),
+           'sends no token that was put into api_key["authorization"], where load_kube_config of 36.0.0 puts it'),
     Defect("kubernetes", "36.0.2", "36.0.3", "U24",
            'drops the prefix "Bearer" that was put into api_key_prefix["authorization"]'),
     Defect("apache-airflow-providers-amazon", "8.7.0", "9.12.0", "U26",
