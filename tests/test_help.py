@@ -97,6 +97,8 @@ def test_the_examples_of_a_command_do_what_they_say(shell: Any, tmp_path: Path, 
     assert "Traceback" not in said
     if command == "kubeconfig":
         assert "eks_cross_account.cli" in (tmp_path / "joined.kubeconfig").read_text()
+    if command == "sandbox":
+        assert max(map(len, said.partition("cluster analytics, region")[0].splitlines())) <= 80
     if command == "explain":
         assert "[forbidden]" in said
         assert "[unauthorized]" in said

@@ -85,7 +85,7 @@ class _Steps:
         cause = next(finding for finding in report["findings"] if finding["id"] == report["root_cause"])
         print("\n".join(textwrap.wrap(f"FAIL    [{cause['id']}] {cause['summary']}", _WIDTH, **_HANGING)))
         for command in cause["remedy"]["commands"]:
-            print(textwrap.indent(command, "    "))  # the commands are wide
+            print(textwrap.indent(_folded(command), "  "))
 
     def mapped(self) -> None:
         _title("3. The owner of account B runs these two, as cluster-admin:")
@@ -171,6 +171,16 @@ class _Steps:
 
 def _title(text: str) -> None:
     print(f"\n{text}", flush=True)
+
+
+def _folded(command: str) -> str:
+    """With the last flag of a line that is too wide on a line of its own; here no flag is within quotes."""
+    lines = []
+    for line in command.splitlines():
+        head, flag, last = line.rpartition(" --")
+        is_wide = len(line) > _WIDTH - 2 and head.strip()
+        lines += [f"{head} \\", f"   {flag}{last}"] if is_wide else [line]
+    return "\n".join(lines)
 
 
 def _cut(text: str) -> str:
