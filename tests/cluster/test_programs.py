@@ -79,6 +79,16 @@ def test_kubectl_says_what_our_plugin_says(real_cluster: RealCluster, kubectl: A
     assert "AccessDenied" in done.stderr
 
 
+def test_kubectl_says_how_to_install_a_plugin_that_has_gone(kubectl: Any, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(file.read_text().replace(json.dumps(sys.executable), '"/nonexistent/eks-token-check"'))
+
+    done = kubectl("get", "pods")
+
+    assert done.returncode != 0
+    assert "pipx install eks-cross-account" in done.stderr
+
+
 def tokens_of_peers(cluster: RealCluster, home: Path) -> dict[str, str]:
     """A token of each signer there is, for one and the same role session's credentials."""
     source = assume_roles(_account_a(cluster), [RoleHop(WORKER, "peers")], region=cluster.sandbox.region)
