@@ -79,6 +79,18 @@ def test_kubectl_says_what_our_plugin_says(real_cluster: RealCluster, kubectl: A
     assert "AccessDenied" in done.stderr
 
 
+def test_kubectl_names_a_plugin_that_has_gone(kubectl: Any, tmp_path: Path) -> None:
+    """It shows the installHint for commands that it looks for in PATH only; it still stands in the file."""
+    file = tmp_path / "kubeconfig"
+    file.write_text(file.read_text().replace(json.dumps(sys.executable), '"/nonexistent/eks-token-check"'))
+
+    done = kubectl("get", "pods")
+
+    assert done.returncode != 0
+    assert "exec: fork/exec /nonexistent/eks-token-check: no such file or directory" in done.stderr
+    assert "pipx install eks-cross-account" in file.read_text()
+
+
 def tokens_of_peers(cluster: RealCluster, home: Path) -> dict[str, str]:
     """A token of each signer there is, for one and the same role session's credentials."""
     source = assume_roles(_account_a(cluster), [RoleHop(WORKER, "peers")], region=cluster.sandbox.region)
