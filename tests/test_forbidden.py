@@ -162,7 +162,7 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         ('(Forbidden): pods is forbidden: no "x" here\n', [Denial("other", resource="pods", api_group="", reason='no "x" here')]),
         (r'pods is forbidden: User \"u" cannot list resource', [Denial("other", resource="pods", api_group="")]),  # its string ended
         # quoted more often than six strings within each other are
-        (f'pods is forbidden: User {DEEP}u{DEEP} cannot list', [Denial("other", resource="pods", api_group="")]),
+        (f"pods is forbidden: User {DEEP}u{DEEP} cannot list", [Denial("other", resource="pods", api_group="")]),
         (f'pods "p" is forbidden: user {DEEP}u{DEEP} (groups=["a"]) is attempting to grant', [Denial("other", resource="pods", api_group="", name="p")]),
         # several
         (f"{LISTED}\n{DELETED}\n{LISTED}\n", [DELETED_DENIAL, listed()]),

@@ -378,6 +378,8 @@ READ = [
     ("a dot before what is no fraction", A + "username: .x", [("a", ".x", ())]),
     ("a negative binary number", A + "username: -0b101", [("a", "", ())]),
     ("a binary number of 65 digits", A + "username: 0b1" + "0" * 64, [("a", "0b1" + "0" * 64, ())]),
+    ("a sign behind 0b", A + "username: 0b-101", [("a", "", ())]),
+    ("a sign behind 0b, and 65 digits", A + "username: 0b-1" + "0" * 64, [("a", "0b-1" + "0" * 64, ())]),
     ("no base64", A + "username: !!binary '!'", []),
     ("a tag in full", A + "username: !<tag:yaml.org,2002:str> 5", [("a", "5", ())]),
     ("a tag in full that does not end", A + "username: !<tag:yaml.org,2002:str 5", []),
