@@ -348,3 +348,78 @@ def test_hostile_text_is_shown_as_short_printable_ascii(changes: dict[str, str])
         assert len(violation.message) < 300
         assert violation.remedy.isprintable()
         assert violation.remedy.isascii()
+
+
+# --- what a person reads
+
+SAYS = [
+    ("scheme", token(base="http://sts.us-west-2.amazonaws.com/"), ["the URL's scheme is 'http', not https"]),
+    ("host", token(base="https://example.com/"), ["'example.com' is not a host name of STS"]),
+    ("no host", token(base="https:///"), ["an empty host is not a host name of STS"]),
+    ("host_region", token(base="https://sts..amazonaws.com/"),
+     ["'sts..amazonaws.com' has no region where an STS name has one"]),
+    ("host_partition, scope", token(base="https://sts.cn-north-1.amazonaws.com.cn/"),
+     ["'sts.cn-north-1.amazonaws.com.cn' is not of the cluster's partition aws",
+      "the host needs the scope cn-north-1/sts/aws4_request, the credential has 'us-west-2/sts/aws4_request'"]),
+    ("no request", token(base="https://[::1%25.global.\u00e9]/"),
+     [r"'[::1%.global.\xe9]' is not a host name of STS, and no request can be made to it",
+      "the host is no STS name that this release knows, so no scope can be told to fit it"]),
+    ("path", token(base="https://sts.us-west-2.amazonaws.com/x"), ["the URL's path is not '/'"]),
+    ("query", token(query="&a=%gh"), ["the query has a raw ';' or a percent sign without two hex digits"]),
+    ("three parameters", token(query="&a=1&b=2&c=3"), ["the verifier knows no parameter 'a', 'b', 'c'"]),
+    ("four parameters", token(query="&a=1&b=2&c=3&d=4"), ["the verifier knows no parameter 'a', 'b', 'c' ..."]),
+    ("dup_case", token(query="&action=GetCallerIdentity"),
+     ["a parameter occurs twice, in different upper and lower case"]),
+    ("dup", token(query="&Version=2011-06-15"), ["a parameter occurs more than once"]),
+    ("action", token(Action="ListUsers"), ["Action is 'ListUsers', not 'GetCallerIdentity'"]),
+    ("no action", token(without="Action"), ["Action is missing, not 'GetCallerIdentity'"]),
+    ("48 characters", token(Action="a" * 48), [f"Action is '{'a' * 48}', not 'GetCallerIdentity'"]),
+    ("49 characters", token(Action="a" * 49), [f"Action is '{'a' * 45}...', not 'GetCallerIdentity'"]),
+    ("a lost separator", token(Action="List&X-Amz-Signature=5"), ["Action is 'List...', not 'GetCallerIdentity'"]),
+    ("signed_headers", token(X_Amz_SignedHeaders="host"),
+     ["the header x-k8s-aws-id (the cluster's name) was not signed"]),
+    ("sts_signed_headers", token(X_Amz_SignedHeaders="host;x-k8s-aws-id;x-y"),
+     ["signed headers are 'host;x-k8s-aws-id;x-y'; the cluster sends host, x-k8s-aws-id and accept and no other"]),
+    ("expires", token(X_Amz_Expires="901"), ["X-Amz-Expires is '901'; it must be 0 to 900 seconds"]),
+    ("no expires", token(without="X-Amz-Expires"), ["X-Amz-Expires is missing; it must be 0 to 900 seconds"]),
+    ("no date", token(without="X-Amz-Date"), ["X-Amz-Date is missing"]),
+    ("date", token(X_Amz_Date="yesterday"), ["X-Amz-Date is 'yesterday', not of the form 20060102T150405Z"]),
+    ("no credential", token(without="X-Amz-Credential"),
+     ["the host needs the scope us-west-2/sts/aws4_request, the credential has none",
+      "the scope's day is missing, X-Amz-Date's is 20260203",
+      "the access key id is empty: the signer had no credentials"]),
+    ("no session token", token(without="X-Amz-Security-Token"),
+     ["the access key id is temporary (ASIA...) but there is no X-Amz-Security-Token"]),
+    ("user name", token(base="https://user@sts.us-west-2.amazonaws.com/"),
+     ["the URL has a user name, which the verifier turns into a second Authorization header"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "messages"), [row[1:] for row in SAYS], ids=[row[0] for row in SAYS])
+def test_a_violation_says_what_was_seen_and_what_was_expected(text: str, messages: list[str]) -> None:
+    assert [violation.message for violation in violations(text, now=NOW)] == messages
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (timedelta(minutes=15), None),
+        (timedelta(minutes=15, microseconds=1), "token expired less than a second ago"),
+        (timedelta(minutes=15, seconds=1), "token expired 1 s ago"),
+        (timedelta(minutes=16, seconds=59), "token expired 119 s ago"),
+        (timedelta(minutes=17), "token expired 2 min ago"),
+        (timedelta(minutes=134, seconds=59), "token expired 119 min ago"),
+        (timedelta(minutes=135), "token expired 2 h ago"),
+        (timedelta(days=2, minutes=14, seconds=59), "token expired 47 h ago"),
+        (timedelta(days=2, minutes=15), "token expired 2 days ago"),
+        (timedelta(minutes=-5), None),
+        (timedelta(minutes=-5, microseconds=-1), "the token's date is 5 min in the future"),
+        (timedelta(hours=-3), "the token's date is 3 h in the future"),
+    ],
+    ids=str,
+)
+def test_a_time_is_told_as_people_tell_it(later: timedelta, message: str | None) -> None:
+    found = [violation.message for violation in violations(token(), now=NOW + later)]
+
+    signed = " (signed 2026-02-03 04:05:06Z, good for 15 minutes)" if later > timedelta() else ""
+    assert found == ([message + signed] if message else [])
