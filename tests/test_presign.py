@@ -182,6 +182,29 @@ def test_credentials_that_cannot_sign_are_refused(changes: dict[str, Any], messa
     assert_no_canary(str(raised.value))
 
 
+def test_why_credentials_cannot_sign_is_said_whole() -> None:
+    class Refreshing:
+        access_key = secret_key = token = "x"
+
+        def refresh_needed(self) -> bool:
+            return False
+
+    with pytest.raises(TypeError) as tearing:
+        sign(credentials=Refreshing())
+    with pytest.raises(CredentialsError) as incomplete:
+        sign(credentials=replace(CREDENTIALS, token=None))
+
+    assert str(tearing.value) == (
+        "these credentials refresh themselves, so key and session token can belong to two sessions: pass "
+        "credentials.get_frozen_credentials()"
+    )
+    assert str(incomplete.value) == (
+        f"access key id ...{CREDENTIALS.access_key[-4:]} is temporary (ASIA) but its session token is missing: set "
+        "AWS_SESSION_TOKEN beside the key, or pass all three"
+    )
+    assert incomplete.value.rule == "sts_session_token"
+
+
 @pytest.mark.parametrize("bad", [" x", "x\n", "x\r\ny", "x\x00", "\u00e9", "x y"], ids=ascii)
 @pytest.mark.parametrize("field", ["access_key", "secret_key", "token"])
 def test_credentials_that_were_copied_badly_are_refused_without_showing_them(field: str, bad: str) -> None:

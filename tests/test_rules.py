@@ -423,3 +423,72 @@ def test_a_time_is_told_as_people_tell_it(later: timedelta, message: str | None)
 
     signed = " (signed 2026-02-03 04:05:06Z, good for 15 minutes)" if later > timedelta() else ""
     assert found == ([message + signed] if message else [])
+
+
+REGIONAL = (
+    "sign for the plain regional name, https://sts.<region>.<suffix of the partition>/, whatever endpoint URL the "
+    "client is configured with (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS)"
+)
+REMINT = "mint a new token: eks-token-check token, or get_token()"
+REMEDIES = {
+    "too_large": "assume the role with fewer session tags, without a session policy, or over fewer hops: the session "
+    "token is what grows",
+    "prefix": "paste the token alone, from 'k8s-aws-v1.' to its end",
+    "base64": "encode with base64.urlsafe_b64encode(...).rstrip(b'='), and keep other output off the token's line",
+    "url_parse": REMINT,
+    "scheme": REGIONAL,
+    "host": REGIONAL,
+    "host_region": REGIONAL,
+    "host_partition": REGIONAL,
+    "path": "sign https://<host>/?..., with that one slash",
+    "query": "percent-encode every value",
+    "param": "sign only what presign() signs; x-k8s-aws-id and other headers must stay headers, some presigners hoist "
+    "them into the query",
+    "dup_case": "sign a URL that has each parameter once",
+    "dup": "sign a URL that has each parameter once",
+    "action": "presign sts:GetCallerIdentity",
+    "signed_headers": "add the header before signing, so that X-Amz-SignedHeaders is exactly host;x-k8s-aws-id",
+    "expires": "sign with X-Amz-Expires=60",
+    "date_missing": REMINT,
+    "date_format": REMINT,
+    "date_expired": f"{REMINT}; if it was new, this clock or the signer's is wrong",
+    "sts_signed_headers": "sign exactly host;x-k8s-aws-id; switch off the SDK's middleware that adds headers "
+    "(amz-sdk-request)",
+    "sts_scope_date": "read the clock once for both",
+    "sts_key_id": "find out why none were found",
+    "sts_session_token": "pass all three of key, secret and session token (AWS_SESSION_TOKEN) to the signer",
+    "sts_future": "set the signer's clock (NTP)",
+    "sts_userinfo": "sign a URL without anything before the host",
+}
+
+
+def test_a_violation_says_what_to_do() -> None:
+    texts = [row[1] for row in SAYS] + ["x", "k8s-aws-v1.=", token_of(":"), "k8s-aws-v1." + "A" * 5000]
+    moved = [violations(token(), now=NOW + timedelta(days=days)) for days in (-1, 1)]
+
+    said = [each for found in (*(violations(text, now=NOW) for text in texts), *moved) for each in found]
+
+    remedies = {(each.rule, each.remedy) for each in said if each.rule != "sts_scope_host"}
+    assert remedies == set(REMEDIES.items())
+
+
+@pytest.mark.parametrize(
+    ("base", "remedy"),
+    [
+        ("https://sts.us-west-2.amazonaws.com:443/",
+         f"leave the port out, 443 too: the verifier compares the whole name; {REGIONAL}"),
+        ("https://vpce-1.sts.us-west-2.vpce.amazonaws.com/",
+         f"a VPC endpoint's own name is refused; with private DNS the regional name reaches it; {REGIONAL}"),
+    ],
+)  # fmt: skip
+def test_a_host_of_a_known_mistake_gets_its_own_remedy(base: str, remedy: str) -> None:
+    assert violations(token(base=base), now=NOW)[0].remedy == remedy
+
+
+def test_a_scope_of_another_region_gets_its_own_remedy() -> None:
+    (found,) = violations(token(X_Amz_Credential="ASIAEXAMPLE/20260203/eu-west-1/sts/aws4_request"), now=NOW)
+
+    assert found.message == (
+        "the host needs the scope us-west-2/sts/aws4_request, the credential has 'eu-west-1/sts/aws4_request'"
+    )
+    assert found.remedy == "sign with the region of the host; for sts.amazonaws.com it is us-east-1"
