@@ -491,6 +491,14 @@ PROBLEMS = [
     ({"mapRoles": "- rolearn: a\n  x: .nan"},
      ("mapRoles: JSON has no number like nan: put it in quotes; nothing of it is used",)),
     ({"mapAccounts": "- [1]"}, ("mapAccounts, row 1 is not an account id",)),
+    ({"mapAccounts": "a: b"}, ("mapAccounts is not a list: begin each account with '- '; nothing of it is used",)),
+    ({"mapRoles": "- sso: {accountID: '1', permissionSetName: A}"},
+     ("mapRoles, row 1 is left out: sso.accountID is not 12 digits in quotes",)),
+    ({"mapRoles": "- sso: {accountID: '123456789012'}"},
+     ("mapRoles, row 1 is left out: sso.permissionSetName is not the name of a permission set",)),
+    ({"mapRoles": "- rolearn: a\n  sso: {}"}, ("mapRoles, row 1 is left out: it has both rolearn and sso",)),
+    ({"mapRoles": "- rolearn: a\n  sso: 5"},
+     ("mapRoles, row 1: sso is a number, not a mapping", "mapRoles, row 1 is left out: it has both rolearn and sso")),
     ({"mapAccounts": "[] a: b"}, ()),  # the list ends the document
 ]  # fmt: skip
 
@@ -505,6 +513,7 @@ def test_a_thousand_problems_are_cut_to_what_a_person_reads() -> None:
 
     assert len(found.problems) == 51
     assert found.problems[-1] == "and 1950 more of this kind"
+    assert len(parse_aws_auth({"mapRoles": "- 5\n" * 25}).problems) == 50
 
 
 def test_hostile_text_in_a_problem_cannot_steer_a_terminal() -> None:
