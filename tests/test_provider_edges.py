@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.session
 import pytest
 from tokens import CREDENTIALS
 
-from eks_cross_account import CredentialsUnavailableError, FrozenCredentials, TokenProvider, decode_token
+from eks_cross_account import CredentialsUnavailableError, FrozenCredentials, TokenProvider, decode_token, get_token
 from eks_cross_account.provider import executor
 
 START = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -99,3 +101,48 @@ def test_a_process_has_one_executor_whose_threads_say_whose_they_are() -> None:
 
     assert executor() is executor()
     assert name.startswith("eks-token")
+
+
+def test_another_process_has_an_executor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = executor()
+    monkeypatch.setattr("eks_cross_account.provider._EXECUTORS", {os.getpid(): here})
+    monkeypatch.setattr("os.getpid", lambda: 0)
+
+    there = executor()
+    there.shutdown()
+
+    assert there is not here
+
+
+def test_a_session_is_asked_in_a_thread_that_does_not_keep_the_interpreter() -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Asking(botocore.session.Session):
+        def get_credentials(self, *_: Any, **__: Any) -> Any:
+            asked.append((threading.current_thread().name, threading.current_thread().daemon))
+            return super().get_credentials()
+
+    session = Asking()
+    session.set_credentials("ASIAOFTHESESSION", "s", "t")
+
+    TokenProvider(session, cluster_name="c", region="eu-west-1").get_token()
+
+    assert ("eks-session", True) in asked
+
+
+def test_get_token_signs_with_the_session_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHEENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    session = botocore.session.Session()
+    session.set_credentials("ASIAOFTHESESSION", "s", "t")
+
+    token = get_token(cluster_name="c", region="eu-west-1", session=session)
+
+    assert decode_token(token.value).access_key_id == "ASIAOFTHESESSION"
+
+
+def test_a_session_and_a_profile_are_one_too_many() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
+        get_token(cluster_name="c", region="eu-west-1", session=botocore.session.Session(), profile="p")
+
+    assert str(raised.value) == "a session has its profile already: give one of session and profile"
