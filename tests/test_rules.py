@@ -492,3 +492,5 @@ def test_a_scope_of_another_region_gets_its_own_remedy() -> None:
         "the host needs the scope us-west-2/sts/aws4_request, the credential has 'eu-west-1/sts/aws4_request'"
     )
     assert found.remedy == "sign with the region of the host; for sts.amazonaws.com it is us-east-1"
+    unknown = violations(token(base="https://[::1%25.global.x]/"), now=NOW)
+    assert [(each.rule, each.remedy) for each in unknown] == [("sts_scope_host", REGIONAL)]
