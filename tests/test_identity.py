@@ -63,6 +63,8 @@ def test_what_is_wrong_with_an_arn_is_said_of_it(arn: str, message: str) -> None
 
 def test_the_resource_is_all_behind_the_fifth_colon() -> None:
     assert parse_arn("arn:aws:iam::222222222222:user/a:b") == ("aws", "iam", "222222222222", "user/a:b")
+    assert canonicalize("arn:aws:sts::222222222222:assumed-role/a/b/session") == "arn:aws:iam::222222222222:role/a/b"
+    assert strip_path("arn:aws:iam::222222222222:role/a/b/name") == "arn:aws:iam::222222222222:role/name"
     assert canonicalize("arn:aws:iam::222222222222:user/a:b:c") == "arn:aws:iam::222222222222:user/a:b:c"
 
 
@@ -114,6 +116,7 @@ def test_an_answer_of_sts_is_read_as_the_verifier_reads_it(case: dict[str, Any])
         body(UserId="AROAEXAMPLEEXAMPLE001"),
         body(UserId="a:b:c"),
         b'{"GetCallerIdentityResponse": {}, "GetCallerIdentityResponse": {}}',
+        body().replace(b'"Account": ', b'"Account": "222222222222", "Account": '),
     ],
     ids=[
         "empty",
@@ -134,6 +137,7 @@ def test_an_answer_of_sts_is_read_as_the_verifier_reads_it(case: dict[str, Any])
         "role-without-session",
         "user-id-of-three-parts",
         "twice",
+        "one member twice",
     ],
 )
 def test_what_sts_would_not_write_is_no_identity(raw: bytes) -> None:

@@ -205,6 +205,24 @@ def test_why_credentials_cannot_sign_is_said_whole() -> None:
     assert incomplete.value.rule == "sts_session_token"
 
 
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("access_key", "access key id"), ("secret_key", "secret access key"), ("token", "session token")],
+)
+def test_which_part_of_the_credentials_was_copied_badly_is_said(field: str, name: str) -> None:
+    with pytest.raises(CredentialsError) as raised:
+        sign(credentials=replace(CREDENTIALS, **{field: "x y"}))
+
+    assert str(raised.value) == (f"the {name} has a blank, a line end or a non-ASCII character in it: copy it again")
+
+
+def test_a_moment_without_a_time_zone_is_no_moment() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
+        sign(now=NOW.replace(tzinfo=None))
+
+    assert str(raised.value) == "now has no time zone: pass an aware datetime, such as datetime.now(UTC)"
+
+
 @pytest.mark.parametrize("bad", [" x", "x\n", "x\r\ny", "x\x00", "\u00e9", "x y"], ids=ascii)
 @pytest.mark.parametrize("field", ["access_key", "secret_key", "token"])
 def test_credentials_that_were_copied_badly_are_refused_without_showing_them(field: str, bad: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -103,15 +102,18 @@ def test_a_process_has_one_executor_whose_threads_say_whose_they_are() -> None:
     assert name.startswith("eks-token")
 
 
-def test_another_process_has_an_executor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = executor()
-    monkeypatch.setattr("eks_cross_account.provider._EXECUTORS", {os.getpid(): here})
-    monkeypatch.setattr("os.getpid", lambda: 0)
+def test_each_process_has_an_executor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eks_cross_account.provider._EXECUTORS", {})
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    parents = executor()
+    monkeypatch.setattr("os.getpid", lambda: 2)
 
-    there = executor()
-    there.shutdown()
+    childs = executor()
 
-    assert there is not here
+    assert childs is executor()
+    assert childs is not parents
+    for each in (parents, childs):
+        each.shutdown()
 
 
 def test_a_session_is_asked_in_a_thread_that_does_not_keep_the_interpreter() -> None:
