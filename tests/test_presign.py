@@ -329,3 +329,21 @@ def test_signing_reads_neither_clock_nor_environment(monkeypatch: pytest.MonkeyP
     assert sign() == sign()
     assert sign().startswith("https://sts.us-west-2.amazonaws.com/?")
     assert "botocore" in sys.modules  # by this test, not by the package: see test_architecture
+
+
+HINT = "(this looks like an ARN: the name is the part after ':cluster/')"
+
+
+@pytest.mark.parametrize(("name", "hinted"), [("arn:aws:eks:eu-west-1:222222222222:cluster/c", True), ("a b", False)])
+def test_an_arn_for_a_name_is_told_from_a_wrong_name(name: str, hinted: bool) -> None:  # noqa: FBT001 - a column
+    with pytest.raises(ClusterError) as raised:
+        sign(cluster_name=name)
+
+    assert (HINT in str(raised.value)) == hinted
+
+
+def test_a_host_and_a_form_of_host_are_one_too_many() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
+        sign(sts_host="sts.us-west-2.amazonaws.com", fips=True)
+
+    assert str(raised.value) == "sts_host says which form of name is meant: give either it or fips/dual_stack"
