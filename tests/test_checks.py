@@ -124,7 +124,7 @@ API, BOTH, CONFIG_MAP = mode("API"), mode("API_AND_CONFIG_MAP"), mode("CONFIG_MA
 # cause, finding, its state, the evidence, a neighbour whose report has no such finding
 CASES: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
     ("U1", "known-defect", "WARN", installed("kubernetes", "36.0.1"), installed("kubernetes", "36.0.4")),
-    ("U3", "known-defect", "WARN", installed(AMAZON, "9.25.0"), installed(AMAZON, "9.34.0")),
+    ("U3", "known-defect", "WARN", installed(AMAZON, "9.29.0"), installed(AMAZON, "9.30.0")),
     ("U4", "token-base64", "FAIL", bad_token(token() + "="), {}),
     ("U5", "token-too-large", "FAIL", bad_token(token(X_Amz_Security_Token="x" * 4000)), {}),
     ("U5", "token-unusable", "FAIL", unmade("too_large"), {}),
@@ -437,11 +437,14 @@ def test_the_environment_has_versions_and_names_and_no_values() -> None:
         ("kubernetes", "garbage", []),
         (AMAZON, "8.6.0", []),
         (AMAZON, "8.7.1", ["U26"]),
-        (AMAZON, "9.9.0", ["U26", "U16"]),
+        (AMAZON, "9.8.0", ["U26"]),
+        (AMAZON, "9.9.0", ["U26", "U16", "U3"]),
         (AMAZON, "9.12.0rc1", ["U26", "U16", "U3"]),
-        (AMAZON, "9.13.0", ["U3"]),
-        (AMAZON, "9.25.0", ["U3"]),
-        (AMAZON, "9.26.0", []),
+        (AMAZON, "9.13.0", ["U26", "U3"]),
+        (AMAZON, "9.21.0", ["U26", "U3"]),
+        (AMAZON, "9.22.0", ["U3"]),
+        (AMAZON, "9.29.0", ["U3"]),
+        (AMAZON, "9.30.0", []),
         ("boto3", "36.0.0", []),
     ],
 )

@@ -51,11 +51,11 @@ DEFECTS = (
            'sends no token that was put into api_key["authorization"], where load_kube_config of 36.0.0 puts it'),
     Defect("kubernetes", "36.0.2", "36.0.3", "U24",
            'drops the prefix "Bearer" that was put into api_key_prefix["authorization"]'),
-    Defect("apache-airflow-providers-amazon", "8.7.0", "9.12.0", "U26",
+    Defect("apache-airflow-providers-amazon", "8.7.0", "9.21.0", "U26",
            "EksPodOperator writes a kubeconfig of v1alpha1, which kubectl refuses"),
     Defect("apache-airflow-providers-amazon", "9.9.0", "9.12.0", "U16",
            "on Airflow 3 EksPodOperator signs with the worker's own role and not with the connection's", airflow="3"),
-    Defect("apache-airflow-providers-amazon", "9.12.0", "9.25.0", "U3",
+    Defect("apache-airflow-providers-amazon", "9.9.0", "9.29.0", "U3",
            "a line on stderr after the token takes the token's place in EksPodOperator's kubeconfig"),
 )  # fmt: skip
 
