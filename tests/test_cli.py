@@ -528,6 +528,36 @@ def test_an_answer_that_cannot_be_written_is_code_1(where: str) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
+@pytest.mark.parametrize("arguments", ["explain", "decode", "verify --cluster-name c"])
+@pytest.mark.parametrize("stdin", ["<&-", "0>/dev/null"], ids=["closed", "for writing"])
+def test_a_stdin_that_cannot_be_read_is_code_2_in_a_line(arguments: str, stdin: str) -> None:
+    script = f"{' '.join(COMMAND)} {arguments} {stdin}"
+
+    done = subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True, check=False)  # noqa: S607
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("eks-token-check: cannot read stdin: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", "--cluster-name", "c", "--region", "eu-west-1", "--profile", "x\x1b[31m"),
+        ("kubeconfig", "--cluster-name", "c", "--region", "eu-west-1", "--profile", "x\x1b[31m"),
+        ("token", "--cluster-name", "c", "x\x1b[31m"),
+        ("completions", "x\x1b[31m"),
+        ("x\x1b[31m",),
+    ],
+)
+def test_no_word_of_the_caller_steers_the_terminal(run: Any, arguments: tuple[str, ...]) -> None:
+    ran = run(*arguments)
+
+    assert ran.code in {1, 2}
+    assert "\x1b" not in ran.err
+    assert "x\\x1b[31m" in ran.err
+
+
 def test_a_reader_that_goes_away_ends_in_no_traceback() -> None:
     script = f"{' '.join(COMMAND)} decode --help | true; exit ${{PIPESTATUS[0]}}"
 

@@ -306,3 +306,40 @@ def test_a_source_of_static_keys_is_any_function(eks_sandbox: Sandbox) -> None:
     granted = assume_roles(lambda: replace(keys, expiration=None), [RoleHop(ROLE)], region="eu-west-1")()
 
     assert granted.expiration is not None
+
+
+# --- credentials that are not to be had
+
+
+def missing_web_identity(folder: Path) -> dict[str, str]:
+    return {"AWS_WEB_IDENTITY_TOKEN_FILE": str(folder / "gone"), "AWS_ROLE_ARN": ROLE}
+
+
+def missing_program(folder: Path) -> dict[str, str]:
+    (folder / "config").write_text(f"[profile job]\ncredential_process = {folder / 'gone'}\n")
+    return {"AWS_PROFILE": "job", "AWS_CONFIG_FILE": str(folder / "config")}
+
+
+@pytest.mark.parametrize("of", [missing_web_identity, missing_program])
+def test_a_file_that_credentials_need_and_that_is_gone_is_named(
+    of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in of(tmp_path).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(CredentialsUnavailableError, match="no AWS credentials: .*No such file or directory: .*gone"):
+        session_source()()
+
+
+def test_what_a_credential_process_complains_of_is_printable_and_holds_no_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "said").write_text("\x1b[31mexpired\nsecret_access_key=HUSHHUSH\n")
+    (tmp_path / "program").write_text(f"cat {tmp_path / 'said'} >&2; exit 3\n")
+    (tmp_path / "config").write_text(f"[profile job]\ncredential_process = sh {tmp_path / 'program'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    with pytest.raises(CredentialsUnavailableError) as raised:
+        session_source(profile="job")()
+
+    assert str(raised.value).endswith("\\x1b[31mexpired secret_access_key=(hidden) ")

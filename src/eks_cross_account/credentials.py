@@ -18,7 +18,7 @@ from typing import Any
 from eks_cross_account import endpoints
 from eks_cross_account._discretion import discreet
 from eks_cross_account._flight import Flight
-from eks_cross_account._printable import printable, printable_line
+from eks_cross_account._printable import printable, printable_line, without_secrets
 from eks_cross_account.errors import (
     AssumeRoleError,
     CredentialsError,
@@ -166,9 +166,9 @@ class RoleHop:
                 f"{printable(self.role_arn)} is not the ARN of an IAM role: expected "
                 "arn:aws:iam::<12 digits>:role/<path and name>"
             )
-        _check(self.session_name, _SESSION_NAME, "session name", "2 to 64 letters, digits and +=,.@-_")
-        _check(self.external_id, _EXTERNAL_ID, "external id", "2 to 1224 letters, digits and +=,.@:/-_")
-        _check(self.source_identity, _SESSION_NAME, "source identity", "2 to 64 letters, digits and +=,.@-_")
+        _check(self.session_name, _SESSION_NAME, "a session name", "2 to 64 letters, digits and +=,.@-_")
+        _check(self.external_id, _EXTERNAL_ID, "an external id", "2 to 1224 letters, digits and +=,.@:/-_")
+        _check(self.source_identity, _SESSION_NAME, "a source identity", "2 to 64 letters, digits and +=,.@-_")
         pairs = self.tags.items() if isinstance(self.tags, Mapping) else self.tags
         object.__setattr__(self, "tags", tuple((str(key), str(value)) for key, value in pairs))
         object.__setattr__(self, "transitive_tag_keys", tuple(self.transitive_tag_keys))
@@ -302,8 +302,8 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
 
     try:
         found = asked(ask)
-    except BotoCoreError as error:
-        raise CredentialsUnavailableError(f"no AWS credentials: {error}") from without_frames(error)
+    except (BotoCoreError, OSError) as error:  # OSError: of a web identity's file, a credential_process' program
+        raise CredentialsUnavailableError(f"no AWS credentials: {_said(error)}") from without_frames(error)
     except (EOFError, GetPassWarning) as error:  # botocore's prompt; the warning where warnings are errors
         raise CredentialsUnavailableError(
             "no AWS credentials: the profile's role wants an MFA code, and there is no terminal to type it on"
@@ -313,7 +313,7 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
         ValueError,
         RuntimeError,
     ) as error:  # a profile's role was refused; an expiration is bad or past
-        raise CredentialsError(f"the AWS credentials cannot be used: {error}") from without_frames(error)
+        raise CredentialsError(f"the AWS credentials cannot be used: {_said(error)}") from without_frames(error)
     credentials, frozen = found["all"], found["now"]
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
@@ -474,8 +474,13 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     try:
         made.get_scoped_config()
     except BotoCoreError as error:  # no such profile, or a file that cannot be read
-        raise CredentialsUnavailableError(f"AWS configuration: {error}") from without_frames(error)
+        raise CredentialsUnavailableError(f"AWS configuration: {_said(error)}") from without_frames(error)
     return made
+
+
+def _said(error: BaseException) -> str:
+    """botocore's words, which quote a profile's name, and what a credential_process printed."""
+    return printable_line(without_secrets(str(error)))[:_MESSAGE_LENGTH]
 
 
 def find_region(region: str | None, session: Any, environ: Mapping[str, str]) -> str:  # noqa: ANN401 - as above
@@ -509,4 +514,4 @@ def _whole_duration(duration: timedelta | int | None) -> timedelta | None:
 
 def _check(value: str | None, grammar: re.Pattern[str], what: str, expected: str) -> None:
     if value is not None and not grammar.fullmatch(value):
-        raise CredentialsError(f"{printable(value)} cannot be a {what}: expected {expected}")
+        raise CredentialsError(f"{printable(value)} cannot be {what}: expected {expected}")

@@ -190,13 +190,16 @@ def explain(options: argparse.Namespace) -> int:
 
 def _read(file: str, limit: int) -> bytes:
     """A file's, or stdin's, first bytes."""
-    if file == "-":
-        return sys.stdin.buffer.read(limit)
     try:
+        if file == "-" and sys.stdin is not None:
+            return sys.stdin.buffer.read(limit)
+        if file == "-":
+            raise UsageError("cannot read stdin: it is closed")
         with Path(file).open("rb") as opened:
             return opened.read(limit)
     except OSError as error:
-        raise UsageError(f"cannot read {printable(file)}: {error.strerror}") from None
+        name = "stdin" if file == "-" else printable(file)
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
 
 
 def _read_token(file: str) -> str:

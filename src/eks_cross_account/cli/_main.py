@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eks_cross_account import endpoints
-from eks_cross_account._printable import printable
+from eks_cross_account._printable import printable, printable_line
 from eks_cross_account._version import __version__
 from eks_cross_account.errors import (
     ClusterError,
@@ -215,7 +215,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _parser(only: str | None = None) -> argparse.ArgumentParser:
     """Of all commands, or of one: `token` must not pay for the flags of the others."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="eks-token-check",
         description=_DESCRIPTION,
         epilog="eks-token-check COMMAND --help has the command's flags, and examples; without a command: check.",
@@ -336,6 +336,12 @@ def _add_sandbox(commands: Any) -> None:  # noqa: ANN401 - argparse keeps that c
     sandbox.add_argument("--demo", action="store_true", help="play one page: 401, what check says, the fix, 200, a pod")
     sandbox.add_argument("--region", type=_region, default="eu-west-1")
     _add_output(sandbox)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As every other: what was typed may come from elsewhere, and would steer the terminal."""
+        super().error(printable_line(message))
 
 
 class _Formatter(argparse.HelpFormatter):
