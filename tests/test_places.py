@@ -74,7 +74,7 @@ def test_it_works_in_a_bare_environment(eks_sandbox: Sandbox, environ: dict[str,
 
 
 def test_the_isolated_interpreter_reads_no_path_of_the_environment(eks_sandbox: Sandbox, tmp_path: Path) -> None:
-    """``-I``, as an exec plugin should be called: a ``json.py`` on PYTHONPATH is nobody's."""
+    """With ``-I`` a ``json.py`` on PYTHONPATH is nobody's."""
     (tmp_path / "json.py").write_text("raise SystemExit('not the json you wanted')")
 
     assert run(eks_sandbox, "-I", PYTHONPATH=str(tmp_path)) == [ROLE, "0"]

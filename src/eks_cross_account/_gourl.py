@@ -1,9 +1,8 @@
 """How Go reads a URL (net/url of Go 1.26), as far as the verifier looks. Touches nothing.
 
 The verifier is a Go program, and Python's urllib reads the same bytes differently: it strips tabs and newlines,
-lower-cases hosts, keeps bad escapes and splits nothing at ``;`` (facts: "Go quirks that a Python re-implementation
-gets wrong"). Text here is latin-1: one character per byte, as Go indexes strings; ``text()`` turns the
-percent-decoded bytes into what a Go string prints as.
+lower-cases hosts, keeps bad escapes and splits nothing at ``;``. Text here is latin-1: one character per byte, as Go
+indexes strings; ``text()`` turns the percent-decoded bytes into what a Go string prints as.
 """
 
 from __future__ import annotations

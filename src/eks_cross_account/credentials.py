@@ -1,7 +1,7 @@
 """Where credentials come from: sources, and role hops over STS AssumeRole. Touches botocore, and STS for the hops.
 
 A source is a function that returns frozen credentials; it builds a new session each time and throws it away, so that
-botocore's own refreshing never runs (facts/ecosystem 0.6). What one role hop gave is kept, so that all who use the
+botocore's own refreshing never runs. What one role hop gave is kept, so that all who use the
 chain (the tokens of eight clusters, DescribeCluster) cost one session, and a hop that lives for 12 hours is not taken
 again for the next one's sake. botocore is imported inside the functions: the room's types must cost nothing.
 """
@@ -28,7 +28,7 @@ from eks_cross_account.errors import (
     without_frames,
 )
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
+CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a try
 TRIES = 3  # so an STS that hangs costs 15 s in all; botocore before 1.44 would try five times
 _STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
@@ -355,7 +355,7 @@ def client(
     """A client of ``service`` with exactly these credentials and the session's other settings; short timeouts.
 
     ``timeout``: about so many seconds in all, over what the session says; two tries share them.
-    For STS always a regional endpoint: old botocore would take the global one (facts/ecosystem 0.7), whose session
+    For STS always a regional endpoint: old botocore would take the global one, whose session
     tokens opt-in regions refuse.
     """
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked

@@ -112,7 +112,7 @@ class DecodedToken(NamedTuple):
     size_bytes: int
 
 
-def presign(  # noqa: PLR0913 - the contract of DESIGN 4
+def presign(  # noqa: PLR0913 - a token's parts
     credentials: SigningCredentials,
     *,
     cluster_name: str,

@@ -80,7 +80,7 @@ AWS_DENIED = (
             (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
             "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),
         ),
-        (  # the provider's own exception, with the 403 behind it (facts/permissions-and-403 0.1)
+        (  # the provider's own exception, with the 403 behind it
             behind(AirflowException("Pod report-1 returned a failure."), cause=api_error(403, STATUS)),
             (f'[eks:forbidden] {USER} may not "get pods/log" in namespace data on cluster analytics (403). Mend: owner of '
             "the cluster, account 222222222222: a Role and a RoleBinding. Retrying will not help."),

@@ -45,7 +45,7 @@ class Defect:
     airflow: str = "0"
 
 
-# facts: ecosystem 0.2, 0.5, 1.2, 2.1 and token-rules U1, U24; messages.md for the signer
+# As the releases themselves have it; docs/mine-or-theirs.md has the same rows, and what to take instead
 DEFECTS = (
     Defect("kubernetes", "36.0.0", "36.0.1", "U1",
            'sends no token that was put into api_key["authorization"], where load_kube_config of 36.0.0 puts it'),
