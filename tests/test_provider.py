@@ -26,6 +26,7 @@ from eks_cross_account import (
     ClusterError,
     CredentialsError,
     CredentialsUnavailableError,
+    EksToken,
     FrozenCredentials,
     RoleHop,
     StsUnavailableError,
@@ -37,7 +38,7 @@ from eks_cross_account import (
     verify_token,
 )
 from eks_cross_account import provider as provider_module
-from eks_cross_account.credentials import session_source
+from eks_cross_account.credentials import KeptSource, session_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -745,6 +746,99 @@ def test_a_loop_that_is_over_is_not_kept_alive(clock: Clock) -> None:
     gc.collect()
 
     assert [loop() for loop in loops] == [None, None, None]
+
+
+class Held:
+    """What somebody holds while a token is asked for."""
+
+
+def test_a_failure_that_is_kept_keeps_nothing_of_those_who_met_it(clock: Clock) -> None:
+    source = Source(clock, HOUR)
+    source.error = StsUnavailableError("no answer")
+    provider = provider_of(KeptSource(source), clock)
+    held: list[weakref.ref[Any]] = []
+
+    def ask() -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        provider.get_token()
+
+    async def aask() -> None:
+        held.append(weakref.ref(asyncio.get_running_loop()))
+        await provider.aget_token()
+
+    for attempt in (ask, ask, lambda: asyncio.run(aask())):  # the second is told by the pause after the first
+        with pytest.raises(StsUnavailableError, match="no answer"):
+            attempt()
+    clock.advance(MINUTE)
+    with pytest.raises(StsUnavailableError, match="no answer"):
+        asyncio.run(aask())
+    gc.collect()
+
+    assert [each() for each in held] == [None] * 4
+
+
+class WantsTwoError(Exception):
+    """One that cannot be copied."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class WantsOneError(Exception):
+    """One whose text is made of its argument."""
+
+    def __init__(self, one: str) -> None:
+        super().__init__(f"no {one}")
+
+
+@pytest.mark.parametrize("error", [WantsTwoError("one", "two"), WantsOneError("answer"), OSError(5, "io", "file")])
+def test_a_foreign_error_that_is_kept_is_raised_as_it_was(clock: Clock, error: Exception) -> None:
+    source = Source(clock, HOUR)
+    source.error = error
+    provider = provider_of(KeptSource(source), clock)
+
+    for _ in range(2):
+        with pytest.raises(type(error)) as caught:
+            provider.get_token()
+        assert str(caught.value) == str(error)
+
+
+def test_a_source_that_raises_stop_iteration_leaves_nobody_waiting(clock: Clock) -> None:
+    """No future takes that exception, up to Python 3.11."""
+    nothing: list[FrozenCredentials] = []
+    provider = TokenProvider(lambda: next(iter(nothing)), cluster_name="analytics", region="eu-west-1", clock=clock)
+
+    async def ask() -> None:
+        await asyncio.wait_for(provider.aget_token(), 5)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(ask())
+
+
+def test_a_handler_of_signals_has_the_good_token_and_makes_no_other_attempt(clock: Clock) -> None:
+    """It runs in the thread whose attempt it interrupts, and which holds the locks."""
+    source = Source(clock, HOUR)
+    asked = 0
+    served: list[EksToken] = []
+
+    def interrupted() -> FrozenCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            served.append(provider.get_token())
+        return source()
+
+    provider = TokenProvider(interrupted, cluster_name="analytics", region="eu-west-1", clock=clock)
+    first = provider.get_token()
+    clock.advance(57 * MINUTE)
+
+    new = provider.get_token()
+
+    assert asked == 2
+    key = decode_token(first.value).access_key_id
+    assert [decode_token(token.value).access_key_id for token in served] == [key]
+    assert decode_token(new.value).access_key_id != key
 
 
 # --- forks and pickles

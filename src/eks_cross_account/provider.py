@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
-from eks_cross_account._flight import LoopFlight
+from eks_cross_account._flight import LoopFlight, again
 from eks_cross_account.credentials import (
     FrozenCredentials,
     KeptSource,
@@ -94,12 +94,14 @@ class _Held:
 class _Flight:
     """The refresh under way or last tried, of one process: a forked child begins with another.
 
-    ``lock`` is held while the source is asked; ``swap`` for the moment of replacing what is held, never for I/O.
+    ``lock`` is held while the source is asked, which is ``under_way`` then; ``swap`` for the moment of replacing what
+    is held, never for I/O.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.swap = threading.Lock()
+        self.lock = threading.RLock()
+        self.swap = threading.RLock()
+        self.under_way = False
         self.failures = 0
         self.failed_at: datetime | None = None
         self.not_before: datetime | None = None
@@ -162,7 +164,7 @@ class TokenProvider:
         if good is None:
             with flight.lock:
                 return self._refreshed(flight)
-        if not flight.lock.acquire(blocking=False):
+        if flight.under_way or not flight.lock.acquire(blocking=False):  # the lock lets a signal's handler in
             return good
         try:
             return self._refreshed(flight)
@@ -257,7 +259,8 @@ class TokenProvider:
         if flight.error is not None and flight.rests(now):
             if usable is not None:
                 return usable
-            raise flight.error.with_traceback(None)
+            raise again(flight.error)
+        outer, flight.under_way = flight.under_way, True
         try:
             held = self._held
             seen = None if held is None else held.credentials
@@ -273,6 +276,8 @@ class TokenProvider:
                 raise
             _LOG.warning("no new credentials for cluster %s, the old are still good: %s", self.cluster_name, error)
             return usable
+        finally:
+            flight.under_way = outer
         flight.failures, flight.failed_at, flight.not_before, flight.error = 0, None, None, None
         with flight.swap:
             self._held, self._force = found, False
@@ -283,7 +288,7 @@ class TokenProvider:
         usable = self._usable(now)
         pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_OUTAGE_BACK_OFF if usable is None else _LONGEST_BACK_OFF)
         flight.failures = min(flight.failures + 1, 10)
-        flight.failed_at, flight.error = now, error.with_traceback(None)
+        flight.failed_at, flight.error = now, again(error)
         flight.not_before = now + pause
         if usable is not None:
             # no pause outlasts what is good: when that ends, somebody has to ask
