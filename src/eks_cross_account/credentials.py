@@ -31,6 +31,7 @@ from eks_cross_account.errors import (
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a try (facts/ecosystem 3.3)
 TRIES = 3  # so an STS that hangs costs 15 s in all; botocore before 1.44 would try five times
 _STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
+_RENEWED = timedelta(minutes=1)  # a session that was refused is replaced this often at most
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
 
 _ROLE_ARN = re.compile(r"arn:([a-z-]{3,20}):iam::(\d{12}):role/([\x21-\x7e]{1,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
@@ -107,6 +108,17 @@ class KeptSource:
     def at(self, now: datetime, *, other_than: FrozenCredentials | None = None) -> FrozenCredentials:
         """Credentials that are not stale at ``now``, and not those that the caller has seen fail or grow old."""
         return self._good(now, other_than) or self._flight.join(partial(self._renewed, now, other_than))
+
+    def another(self, now: datetime, refused: FrozenCredentials) -> FrozenCredentials | None:
+        """After a refusal: others than these, where they were kept for a while and may have been revoked since.
+
+        None where they are new, or there are no others. At most once a minute: a refusal that is meant stays one.
+        """
+        kept = self._kept
+        if kept is None or (kept[0] == refused and timedelta() <= now - kept[1] < _RENEWED):
+            return None
+        found = self.at(now, other_than=refused)
+        return None if found == refused else found
 
     def _good(self, now: datetime, other_than: FrozenCredentials | None) -> FrozenCredentials | None:
         if self._kept is None:
@@ -272,15 +284,10 @@ class _AssumedRole(KeptSource):
             if error.retryable:
                 raise
             # a session that was kept may have been revoked since: then another one of the same role will do
-            another = current(self._source, now, other_than=before) if self._is_older_than(now) else before
-            if another == before:
+            another = self._source.another(now, before) if isinstance(self._source, KeptSource) else None
+            if another is None:
                 raise
         return self._assume(another)
-
-    def _is_older_than(self, now: datetime) -> bool:
-        """Whether the source before this one answered with what it had kept."""
-        source = self._source
-        return isinstance(source, KeptSource) and source._kept is not None and source._kept[1] != now  # noqa: SLF001 - own class
 
 
 def is_portable(source: Any) -> bool:  # noqa: ANN401 - any function may be a source
@@ -334,14 +341,17 @@ def botocore_session(session: Any = None, *, profile: str | None = None) -> Any:
     return _botocore_session(session, profile)
 
 
-def brief_config(session: Any) -> Any:  # noqa: ANN401 - a session, and botocore's Config
-    """Short timeouts and few tries, where the environment and the configuration file do not ask for more."""
+def brief_config(session: Any, given: Any = None) -> Any:  # noqa: ANN401 - a session, and botocore's Config
+    """Short timeouts and few tries, under what ``given`` says, the environment and the configuration file."""
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
 
-    limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
-    if session.get_config_variable("max_attempts") is None:
-        limits["retries"] = {"total_max_attempts": TRIES}
-    return Config(**limits)
+    brief = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    if given is not None:
+        brief = brief.merge(given)
+    retries = getattr(given, "retries", None) or {}  # may say a mode alone, and that of `legacy` is five
+    if session.get_config_variable("max_attempts") is None and not {"max_attempts", "total_max_attempts"} & {*retries}:
+        brief = brief.merge(Config(retries={**retries, "total_max_attempts": TRIES}))
+    return brief
 
 
 def client(
@@ -360,10 +370,7 @@ def client(
     """
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
 
-    default = session.get_default_client_config()
-    config = brief_config(session)
-    if default is not None:
-        config = config.merge(default)
+    config = brief_config(session, session.get_default_client_config())
     if timeout is not None:
         connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
         config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))
