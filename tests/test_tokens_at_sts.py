@@ -274,7 +274,7 @@ def test_an_answer_that_only_drips_is_silence(eks_sandbox: Sandbox, monkeypatch:
                     self.wfile.write(b" ")
 
     class Pool(urllib3.PoolManager):
-        def request(self, method: str, url: str, **options: Any) -> Any:
+        def request(self, method: str, _: str, **options: Any) -> Any:
             return super().request(method, f"http://127.0.0.1:{server.server_port}/", **options)
 
     with HTTPServer(("127.0.0.1", 0), Dripping) as server:

@@ -25,7 +25,13 @@ from eks_cross_account.airflow import CrossAccountEksHook, _connections
 from eks_cross_account.airflow._connections import ConnectionMissingError, access_of, look_up
 from eks_cross_account.airflow._seams import base_aws
 from eks_cross_account.airflow._target import Target
-from eks_cross_account.errors import AssumeRoleError, ClusterError, CredentialsError, StsUnavailableError, UnknownRegionError
+from eks_cross_account.errors import (
+    AssumeRoleError,
+    ClusterError,
+    CredentialsError,
+    StsUnavailableError,
+    UnknownRegionError,
+)
 from eks_cross_account.sandbox import trust_policy
 
 if TYPE_CHECKING:
