@@ -187,7 +187,7 @@ class TokenProvider:
                 raise
             return good
         # the attempt goes on without a waiter that was cancelled: others await it, and its result is kept
-        return good or await asyncio.shield(waiting)
+        return good if good is not None else await asyncio.shield(waiting)
 
     def peek(self) -> EksToken | None:
         """The token at hand if it may still be sent; asks nobody."""

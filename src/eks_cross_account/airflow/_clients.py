@@ -21,7 +21,7 @@ from eks_cross_account.errors import without_frames
 from eks_cross_account.kubernetes import api_client, async_api_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping
 
     from eks_cross_account.airflow._target import Target
     from eks_cross_account.cluster import Cluster
@@ -138,7 +138,7 @@ _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Access, _K
 
 
 def _forget(kept: _Kept) -> None:
-    of_loop = _KEPT.get(asyncio.get_running_loop(), {})
+    of_loop: MutableMapping[Access, _Kept] = _KEPT.get(asyncio.get_running_loop(), {})
     for access in [access for access, each in of_loop.items() if each is kept]:
         del of_loop[access]
 

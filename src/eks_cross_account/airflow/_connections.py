@@ -472,7 +472,8 @@ class Access:
         """As ``cluster``, in our own threads; all that wait in a loop await one call."""
         import asyncio  # noqa: PLC0415 - loaded already where there is a loop
 
-        return self.known_cluster() or await asyncio.shield(self._coroutines.join(self.cluster))
+        known = self.known_cluster()
+        return known if known is not None else await asyncio.shield(self._coroutines.join(self.cluster))
 
     def forget_cluster(self) -> None:
         """After a TLS failure: endpoint and CA may be those of a cluster that is no more."""
