@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
-from botocore.credentials import ReadOnlyCredentials
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens import CREDENTIALS, assert_no_canary
@@ -34,13 +34,16 @@ from eks_cross_account import (
     UnknownRegionError,
     _flight,
     assume_roles,
+    connect,
+    credentials,
     decode_token,
+    get_token,
     verify_token,
 )
-from eks_cross_account import provider as provider_module
 from eks_cross_account.credentials import KeptSource, session_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from eks_cross_account.sandbox import Sandbox
@@ -981,18 +984,28 @@ def test_the_lifetime_is_the_callers(clock: Clock) -> None:
     assert token.expiration == START + 2 * MINUTE
 
 
-def test_a_session_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hops", [[], [RoleHop(ROLE)]], ids=["no hop", "a hop"])
+@pytest.mark.parametrize("way", ["a provider", "a source", "connect", "get_token"])
+def test_a_session_that_never_answers_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, way: str, hops: list[RoleHop]
+) -> None:
     """A child that was forked while botocore refreshed finds its lock closed for ever."""
-    monkeypatch.setattr(provider_module, "_SESSION_WAIT", 0.2)
-    release = threading.Event()
-
-    class Stuck:
-        def get_credentials(self) -> Any:
-            release.wait(20)
+    monkeypatch.setattr(credentials, "_SESSION_WAIT", 0.2)
+    session = botocore.session.Session()
+    session._credentials = RefreshableCredentials("ASIAX", "canary", "canary", datetime.now(UTC), dict, "somewhere")
+    session._credentials._refresh_lock.acquire()
+    given = {"cluster_name": "analytics", "region": "eu-west-1", "session": session, "role_hops": hops}
+    source = assume_roles(session_source(session), hops, region="eu-west-1")
+    ways: dict[str, Callable[[], object]] = {
+        "a provider": lambda: provider_of(session).get_token(),
+        "a source": lambda: provider_of(source).get_token(),
+        "connect": lambda: connect(**given),
+        "get_token": lambda: get_token(**given),
+    }
 
     with pytest.raises(CredentialsUnavailableError, match="was forked while it did"):
-        provider_of(Stuck()).get_token()
-    release.set()
+        ways[way]()
+    session._credentials._refresh_lock.release()
 
 
 def test_a_provider_shows_no_secret(clock: Clock) -> None:

@@ -9,10 +9,12 @@ again for the next one's sake. botocore is imported inside the functions: the ro
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from eks_cross_account import endpoints
@@ -32,6 +34,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a 
 TRIES = 3  # so an STS that hangs costs 15 s in all; botocore before 1.44 would try five times
 _STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
 _RENEWED = timedelta(minutes=1)  # a session that was refused is replaced this often at most
+_SESSION_WAIT = 60  # seconds; a session of the user's refreshes under a lock that is not ours
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
 
 _ROLE_ARN = re.compile(r"arn:([a-z-]{3,20}):iam::(\d{12}):role/([\x21-\x7e]{1,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
@@ -243,7 +246,7 @@ def assume_roles(
 def session_source(session: Any = None, *, profile: str | None = None) -> CredentialSource:  # noqa: ANN401 - as above
     """A source that reads the credentials of a session, or of a new one by AWS's default chain (and ``profile``).
 
-    Raises CredentialsUnavailableError when there are none.
+    Raises CredentialsUnavailableError when there are none, or when the session does not give them within a minute.
     """
     return _SessionSource(session, profile)
 
@@ -256,7 +259,36 @@ class _SessionSource:
     profile: str | None
 
     def __call__(self) -> FrozenCredentials:
-        return freeze(_botocore_session(self.session, self.profile), profile=self.profile)
+        ask = partial(freeze, _botocore_session(self.session, self.profile), profile=self.profile)
+        return ask() if self.session is None else _in_time(ask)
+
+
+def _in_time(ask: Callable[[], FrozenCredentials]) -> FrozenCredentials:
+    """The credentials of a user's session, whose own refresh takes a lock that a fork may have left closed."""
+    answer: SimpleQueue[FrozenCredentials | Exception] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            answer.put(ask())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
+            answer.put(error)
+
+    # a daemon: should it wait for that lock for ever, the interpreter must still be able to end
+    asking = threading.Thread(target=look, name="eks-session", daemon=True)
+    try:
+        asking.start()
+    except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
+        raise CredentialsUnavailableError(f"no thread to ask the session in: {error}") from None
+    try:
+        found = answer.get(timeout=_SESSION_WAIT)
+    except Empty:
+        raise CredentialsUnavailableError(
+            f"the session's own credentials did not come within {_SESSION_WAIT} s: it is refreshing them, or was "
+            "forked while it did"
+        ) from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 class _AssumedRole(KeptSource):
