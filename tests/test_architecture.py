@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from rooms import PURE_FILES, ROOMS, SOURCE, is_pure, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 IMPURE = {"os", "socket", "ssl", "time", "http", "urllib", "logging", "subprocess", "pathlib", "threading", "asyncio"}
 SANDBOX_MAY = {

@@ -96,6 +96,44 @@ def test_what_is_no_token_says_where_reading_ended(text: str, rule: str) -> None
     assert str(raised.value).isascii()
 
 
+NO_PREFIX = "token does not start with 'k8s-aws-v1.'"
+NO_BASE64 = "the part after the prefix is not base64url: "
+OTHER_CASE = f"{NO_PREFIX}: it is spelled in another case, or something stands before it"
+STANDARD = f"{NO_BASE64}it has '+' or '/', so it is standard base64 (use the URL alphabet)"
+BLANKS = f"{NO_BASE64}it has blanks, so something was printed around or into the token"
+HINTS = [
+    ("nothing", "", NO_PREFIX),
+    ("a word", "x", NO_PREFIX),
+    ("blanks before a word", " x", f"{NO_PREFIX}: it has blanks in front"),
+    ("blanks", " " + GOOD, OTHER_CASE),
+    ("upper case", "K8S-AWS-V1.x", OTHER_CASE),
+    ("a header's value", "Bearer " + GOOD, f"{NO_PREFIX}: give the token without 'Bearer'"),
+    ("a header", "Authorization: Bearer x", f"{NO_PREFIX}: give the token without the header's name"),
+    ("JSON", '{"kind"', f"{NO_PREFIX}: this looks like JSON; the token is its status.token"),
+    ("bytes", "b'" + GOOD, f"{NO_PREFIX}: this is a Python bytes literal; decode it first"),
+    ("quotes", f'"{GOOD}"', f"{NO_PREFIX}: it is in quotes"),
+    ("None", "None", f"{NO_PREFIX}: no token was made"),
+    ("a URL", "https://sts", f"{NO_PREFIX}: this is the URL itself; it must be encoded"),
+    ("a JWT", "eyJhbGci", f"{NO_PREFIX}: this looks like a service account's JWT, which is another kind of token"),
+    ("padding", GOOD + "=", f"{NO_BASE64}it has '=' padding, which the verifier refuses (strip it)"),
+    ("plus", GOOD[:60] + "+" + GOOD[61:], STANDARD),
+    ("slash", GOOD[:60] + "/" + GOOD[61:], STANDARD),
+    ("a blank", GOOD[:60] + " " + GOOD[61:], BLANKS),
+    ("a tab behind", GOOD + "\t", BLANKS),
+    ("a tilde", GOOD[:60] + "~" + GOOD[61:], f"{NO_BASE64}it has characters of neither alphabet"),
+    ("cut", "k8s-aws-v1.aaaaa", f"{NO_BASE64}it was cut off"),
+    ("5,000 bytes", "x" * 5000, "token has 5000 bytes, the verifier takes at most 4096"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [row[1:] for row in HINTS], ids=[row[0] for row in HINTS])
+def test_what_is_no_token_says_what_it_may_be(text: str, message: str) -> None:
+    with pytest.raises(MalformedTokenError) as raised:
+        decode_token(text)
+
+    assert str(raised.value) == message
+
+
 @pytest.mark.parametrize("text", [None, b"k8s-aws-v1.", 7])
 def test_what_is_not_text_is_refused_as_malformed(text: object) -> None:
     with pytest.raises(MalformedTokenError):

@@ -27,11 +27,11 @@ def test_it_does_not_change() -> None:
 def test_it_is_equal_to_its_like_alone() -> None:
     same = EksToken("k8s-aws-v1.aHR0cHM", UNTIL)
 
-    assert TOKEN == same
+    assert same == TOKEN
     assert hash(TOKEN) == hash(same)
     assert len({TOKEN, same}) == 1
-    assert TOKEN != EksToken("k8s-aws-v1.aHR0cHN", UNTIL)
-    assert TOKEN != EksToken("k8s-aws-v1.aHR0cHM", UNTIL + timedelta(seconds=1))
+    assert EksToken("k8s-aws-v1.aHR0cHN", UNTIL) != TOKEN
+    assert EksToken("k8s-aws-v1.aHR0cHM", UNTIL + timedelta(seconds=1)) != TOKEN
     assert TOKEN != ("k8s-aws-v1.aHR0cHM", UNTIL)
     assert hash(TOKEN) != hash(EksToken("k8s-aws-v1.aHR0cHN", UNTIL))
 

@@ -161,8 +161,10 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         (f'err=\\nnodes "n" is forbidden: {QUOTA}\n', [Denial("quota", resource="nodes", api_group="", name="n", reason=QUOTA)]),
         ('(Forbidden): pods is forbidden: no "x" here\n', [Denial("other", resource="pods", api_group="", reason='no "x" here')]),
         (r'pods is forbidden: User \"u" cannot list resource', [Denial("other", resource="pods", api_group="")]),  # its string ended
+        (f'pods is forbidden: User "{ROBOT}" can', [Denial("other", ROBOT, resource="pods", api_group="")]),  # cut
+        ('User "u" cannot list resource "po\nds"', [Denial("rbac", "u", "list")]),  # or it is a blank that the line break took
         # quoted more often than six strings within each other are
-        (f'pods is forbidden: User {DEEP}u{DEEP} cannot list', [Denial("other", resource="pods", api_group="")]),
+        (f"pods is forbidden: User {DEEP}u{DEEP} cannot list", [Denial("other", resource="pods", api_group="")]),
         (f'pods "p" is forbidden: user {DEEP}u{DEEP} (groups=["a"]) is attempting to grant', [Denial("other", resource="pods", api_group="", name="p")]),
         # several
         (f"{LISTED}\n{DELETED}\n{LISTED}\n", [DELETED_DENIAL, listed()]),
@@ -180,6 +182,8 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
         (json.dumps(event()), [CREATED]),
         (json.dumps({"items": [event(), event(LISTED)]}, indent=1), [CREATED, listed(name="p1")]),
         (json.dumps({"@message": json.dumps(event())}), [CREATED]),
+        (json.dumps(event(annotations={"authorization.k8s.io/decision": "forbid", "authorization.k8s.io/reason": "no policy"})),
+         [replace(CREATED, reason="no policy")]),
         (json.dumps({**event(), "more": event(LISTED)}), [CREATED, listed()]),  # one in another: the message alone
         (json.dumps(["auditID", {"m": ["no auditID", 5, json.dumps(event())]}]), [CREATED]),
         (json.dumps(event(annotations={})), [Denial("other", ARN, "create", "pods", None, "", "data", "p1", "namespace")]),

@@ -378,6 +378,8 @@ READ = [
     ("a dot before what is no fraction", A + "username: .x", [("a", ".x", ())]),
     ("a negative binary number", A + "username: -0b101", [("a", "", ())]),
     ("a binary number of 65 digits", A + "username: 0b1" + "0" * 64, [("a", "0b1" + "0" * 64, ())]),
+    ("a sign behind 0b", A + "username: 0b-101", [("a", "", ())]),
+    ("a sign behind 0b, and 65 digits", A + "username: 0b-1" + "0" * 64, [("a", "0b-1" + "0" * 64, ())]),
     ("no base64", A + "username: !!binary '!'", []),
     ("a tag in full", A + "username: !<tag:yaml.org,2002:str> 5", [("a", "5", ())]),
     ("a tag in full that does not end", A + "username: !<tag:yaml.org,2002:str 5", []),
@@ -489,6 +491,14 @@ PROBLEMS = [
     ({"mapRoles": "- rolearn: a\n  x: .nan"},
      ("mapRoles: JSON has no number like nan: put it in quotes; nothing of it is used",)),
     ({"mapAccounts": "- [1]"}, ("mapAccounts, row 1 is not an account id",)),
+    ({"mapAccounts": "a: b"}, ("mapAccounts is not a list: begin each account with '- '; nothing of it is used",)),
+    ({"mapRoles": "- sso: {accountID: '1', permissionSetName: A}"},
+     ("mapRoles, row 1 is left out: sso.accountID is not 12 digits in quotes",)),
+    ({"mapRoles": "- sso: {accountID: '123456789012'}"},
+     ("mapRoles, row 1 is left out: sso.permissionSetName is not the name of a permission set",)),
+    ({"mapRoles": "- rolearn: a\n  sso: {}"}, ("mapRoles, row 1 is left out: it has both rolearn and sso",)),
+    ({"mapRoles": "- rolearn: a\n  sso: 5"},
+     ("mapRoles, row 1: sso is a number, not a mapping", "mapRoles, row 1 is left out: it has both rolearn and sso")),
     ({"mapAccounts": "[] a: b"}, ()),  # the list ends the document
 ]  # fmt: skip
 
@@ -503,6 +513,7 @@ def test_a_thousand_problems_are_cut_to_what_a_person_reads() -> None:
 
     assert len(found.problems) == 51
     assert found.problems[-1] == "and 1950 more of this kind"
+    assert len(parse_aws_auth({"mapRoles": "- 5\n" * 25}).problems) == 50
 
 
 def test_hostile_text_in_a_problem_cannot_steer_a_terminal() -> None:

@@ -417,8 +417,9 @@ def test_every_line_of_mwaa_is_in_the_table(airflow: str, provider: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("version", "verbs"), [("1.34", {"get"}), ("1.35", {"get", "create"}), ("", {"get", "create"}), ("v?", {"get", "create"})]
-)  # fmt: skip
+    ("version", "verbs"),
+    [("1.34", {"get"}), ("1.35", {"get", "create"}), ("", {"get", "create"}), ("v?", {"get", "create"})],
+)
 def test_a_server_before_1_35_asks_for_get_of_exec_alone_and_an_unknown_one_for_both(
     version: str, verbs: set[str]
 ) -> None:

@@ -182,6 +182,47 @@ def test_credentials_that_cannot_sign_are_refused(changes: dict[str, Any], messa
     assert_no_canary(str(raised.value))
 
 
+def test_why_credentials_cannot_sign_is_said_whole() -> None:
+    class Refreshing:
+        access_key = secret_key = token = "x"
+
+        def refresh_needed(self) -> bool:
+            return False
+
+    with pytest.raises(TypeError) as tearing:
+        sign(credentials=Refreshing())
+    with pytest.raises(CredentialsError) as incomplete:
+        sign(credentials=replace(CREDENTIALS, token=None))
+
+    assert str(tearing.value) == (
+        "these credentials refresh themselves, so key and session token can belong to two sessions: pass "
+        "credentials.get_frozen_credentials()"
+    )
+    assert str(incomplete.value) == (
+        f"access key id ...{CREDENTIALS.access_key[-4:]} is temporary (ASIA) but its session token is missing: set "
+        "AWS_SESSION_TOKEN beside the key, or pass all three"
+    )
+    assert incomplete.value.rule == "sts_session_token"
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("access_key", "access key id"), ("secret_key", "secret access key"), ("token", "session token")],
+)
+def test_which_part_of_the_credentials_was_copied_badly_is_said(field: str, name: str) -> None:
+    with pytest.raises(CredentialsError) as raised:
+        sign(credentials=replace(CREDENTIALS, **{field: "x y"}))
+
+    assert str(raised.value) == (f"the {name} has a blank, a line end or a non-ASCII character in it: copy it again")
+
+
+def test_a_moment_without_a_time_zone_is_no_moment() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
+        sign(now=NOW.replace(tzinfo=None))
+
+    assert str(raised.value) == "now has no time zone: pass an aware datetime, such as datetime.now(UTC)"
+
+
 @pytest.mark.parametrize("bad", [" x", "x\n", "x\r\ny", "x\x00", "\u00e9", "x y"], ids=ascii)
 @pytest.mark.parametrize("field", ["access_key", "secret_key", "token"])
 def test_credentials_that_were_copied_badly_are_refused_without_showing_them(field: str, bad: str) -> None:
@@ -288,3 +329,21 @@ def test_signing_reads_neither_clock_nor_environment(monkeypatch: pytest.MonkeyP
     assert sign() == sign()
     assert sign().startswith("https://sts.us-west-2.amazonaws.com/?")
     assert "botocore" in sys.modules  # by this test, not by the package: see test_architecture
+
+
+HINT = "(this looks like an ARN: the name is the part after ':cluster/')"
+
+
+@pytest.mark.parametrize(("name", "hinted"), [("arn:aws:eks:eu-west-1:222222222222:cluster/c", True), ("a b", False)])
+def test_an_arn_for_a_name_is_told_from_a_wrong_name(name: str, hinted: bool) -> None:  # noqa: FBT001 - a column
+    with pytest.raises(ClusterError) as raised:
+        sign(cluster_name=name)
+
+    assert (HINT in str(raised.value)) == hinted
+
+
+def test_a_host_and_a_form_of_host_are_one_too_many() -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
+        sign(sts_host="sts.us-west-2.amazonaws.com", fips=True)
+
+    assert str(raised.value) == "sts_host says which form of name is meant: give either it or fips/dual_stack"

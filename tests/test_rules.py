@@ -348,3 +348,149 @@ def test_hostile_text_is_shown_as_short_printable_ascii(changes: dict[str, str])
         assert len(violation.message) < 300
         assert violation.remedy.isprintable()
         assert violation.remedy.isascii()
+
+
+# --- what a person reads
+
+SAYS = [
+    ("scheme", token(base="http://sts.us-west-2.amazonaws.com/"), ["the URL's scheme is 'http', not https"]),
+    ("host", token(base="https://example.com/"), ["'example.com' is not a host name of STS"]),
+    ("no host", token(base="https:///"), ["an empty host is not a host name of STS"]),
+    ("host_region", token(base="https://sts..amazonaws.com/"),
+     ["'sts..amazonaws.com' has no region where an STS name has one"]),
+    ("host_partition, scope", token(base="https://sts.cn-north-1.amazonaws.com.cn/"),
+     ["'sts.cn-north-1.amazonaws.com.cn' is not of the cluster's partition aws",
+      "the host needs the scope cn-north-1/sts/aws4_request, the credential has 'us-west-2/sts/aws4_request'"]),
+    ("no request", token(base="https://[::1%25.global.\u00e9]/"),
+     [r"'[::1%.global.\xe9]' is not a host name of STS, and no request can be made to it",
+      "the host is no STS name that this release knows, so no scope can be told to fit it"]),
+    ("path", token(base="https://sts.us-west-2.amazonaws.com/x"), ["the URL's path is not '/'"]),
+    ("query", token(query="&a=%gh"), ["the query has a raw ';' or a percent sign without two hex digits"]),
+    ("three parameters", token(query="&a=1&b=2&c=3"), ["the verifier knows no parameter 'a', 'b', 'c'"]),
+    ("four parameters", token(query="&a=1&b=2&c=3&d=4"), ["the verifier knows no parameter 'a', 'b', 'c' ..."]),
+    ("dup_case", token(query="&action=GetCallerIdentity"),
+     ["a parameter occurs twice, in different upper and lower case"]),
+    ("dup", token(query="&Version=2011-06-15"), ["a parameter occurs more than once"]),
+    ("action", token(Action="ListUsers"), ["Action is 'ListUsers', not 'GetCallerIdentity'"]),
+    ("no action", token(without="Action"), ["Action is missing, not 'GetCallerIdentity'"]),
+    ("48 characters", token(Action="a" * 48), [f"Action is '{'a' * 48}', not 'GetCallerIdentity'"]),
+    ("49 characters", token(Action="a" * 49), [f"Action is '{'a' * 45}...', not 'GetCallerIdentity'"]),
+    ("a lost separator", token(Action="List&X-Amz-Signature=5"), ["Action is 'List...', not 'GetCallerIdentity'"]),
+    ("signed_headers", token(X_Amz_SignedHeaders="host"),
+     ["the header x-k8s-aws-id (the cluster's name) was not signed"]),
+    ("sts_signed_headers", token(X_Amz_SignedHeaders="host;x-k8s-aws-id;x-y"),
+     ["signed headers are 'host;x-k8s-aws-id;x-y'; the cluster sends host, x-k8s-aws-id and accept and no other"]),
+    ("expires", token(X_Amz_Expires="901"), ["X-Amz-Expires is '901'; it must be 0 to 900 seconds"]),
+    ("no expires", token(without="X-Amz-Expires"), ["X-Amz-Expires is missing; it must be 0 to 900 seconds"]),
+    ("no date", token(without="X-Amz-Date"), ["X-Amz-Date is missing"]),
+    ("date", token(X_Amz_Date="yesterday"), ["X-Amz-Date is 'yesterday', not of the form 20060102T150405Z"]),
+    ("no credential", token(without="X-Amz-Credential"),
+     ["the host needs the scope us-west-2/sts/aws4_request, the credential has none",
+      "the scope's day is missing, X-Amz-Date's is 20260203",
+      "the access key id is empty: the signer had no credentials"]),
+    ("no session token", token(without="X-Amz-Security-Token"),
+     ["the access key id is temporary (ASIA...) but there is no X-Amz-Security-Token"]),
+    ("user name", token(base="https://user@sts.us-west-2.amazonaws.com/"),
+     ["the URL has a user name, which the verifier turns into a second Authorization header"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "messages"), [row[1:] for row in SAYS], ids=[row[0] for row in SAYS])
+def test_a_violation_says_what_was_seen_and_what_was_expected(text: str, messages: list[str]) -> None:
+    assert [violation.message for violation in violations(text, now=NOW)] == messages
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (timedelta(minutes=15), None),
+        (timedelta(minutes=15, microseconds=1), "token expired less than a second ago"),
+        (timedelta(minutes=15, seconds=1), "token expired 1 s ago"),
+        (timedelta(minutes=16, seconds=59), "token expired 119 s ago"),
+        (timedelta(minutes=17), "token expired 2 min ago"),
+        (timedelta(minutes=134, seconds=59), "token expired 119 min ago"),
+        (timedelta(minutes=135), "token expired 2 h ago"),
+        (timedelta(days=2, minutes=14, seconds=59), "token expired 47 h ago"),
+        (timedelta(days=2, minutes=15), "token expired 2 days ago"),
+        (timedelta(minutes=-5), None),
+        (timedelta(minutes=-5, microseconds=-1), "the token's date is 5 min in the future"),
+        (timedelta(hours=-3), "the token's date is 3 h in the future"),
+    ],
+    ids=str,
+)
+def test_a_time_is_told_as_people_tell_it(later: timedelta, message: str | None) -> None:
+    found = [violation.message for violation in violations(token(), now=NOW + later)]
+
+    signed = " (signed 2026-02-03 04:05:06Z, good for 15 minutes)" if later > timedelta() else ""
+    assert found == ([message + signed] if message else [])
+
+
+REGIONAL = (
+    "sign for the plain regional name, https://sts.<region>.<suffix of the partition>/, whatever endpoint URL the "
+    "client is configured with (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS)"
+)
+REMINT = "mint a new token: eks-token-check token, or get_token()"
+REMEDIES = {
+    "too_large": "assume the role with fewer session tags, without a session policy, or over fewer hops: the session "
+    "token is what grows",
+    "prefix": "paste the token alone, from 'k8s-aws-v1.' to its end",
+    "base64": "encode with base64.urlsafe_b64encode(...).rstrip(b'='), and keep other output off the token's line",
+    "url_parse": REMINT,
+    "scheme": REGIONAL,
+    "host": REGIONAL,
+    "host_region": REGIONAL,
+    "host_partition": REGIONAL,
+    "path": "sign https://<host>/?..., with that one slash",
+    "query": "percent-encode every value",
+    "param": "sign only what presign() signs; x-k8s-aws-id and other headers must stay headers, some presigners hoist "
+    "them into the query",
+    "dup_case": "sign a URL that has each parameter once",
+    "dup": "sign a URL that has each parameter once",
+    "action": "presign sts:GetCallerIdentity",
+    "signed_headers": "add the header before signing, so that X-Amz-SignedHeaders is exactly host;x-k8s-aws-id",
+    "expires": "sign with X-Amz-Expires=60",
+    "date_missing": REMINT,
+    "date_format": REMINT,
+    "date_expired": f"{REMINT}; if it was new, this clock or the signer's is wrong",
+    "sts_signed_headers": "sign exactly host;x-k8s-aws-id; switch off the SDK's middleware that adds headers "
+    "(amz-sdk-request)",
+    "sts_scope_date": "read the clock once for both",
+    "sts_key_id": "find out why none were found",
+    "sts_session_token": "pass all three of key, secret and session token (AWS_SESSION_TOKEN) to the signer",
+    "sts_future": "set the signer's clock (NTP)",
+    "sts_userinfo": "sign a URL without anything before the host",
+}
+
+
+def test_a_violation_says_what_to_do() -> None:
+    texts = [row[1] for row in SAYS] + ["x", "k8s-aws-v1.=", token_of(":"), "k8s-aws-v1." + "A" * 5000]
+    moved = [violations(token(), now=NOW + timedelta(days=days)) for days in (-1, 1)]
+
+    said = [each for found in (*(violations(text, now=NOW) for text in texts), *moved) for each in found]
+
+    remedies = {(each.rule, each.remedy) for each in said if each.rule != "sts_scope_host"}
+    assert remedies == set(REMEDIES.items())
+
+
+@pytest.mark.parametrize(
+    ("base", "remedy"),
+    [
+        ("https://sts.us-west-2.amazonaws.com:443/",
+         f"leave the port out, 443 too: the verifier compares the whole name; {REGIONAL}"),
+        ("https://vpce-1.sts.us-west-2.vpce.amazonaws.com/",
+         f"a VPC endpoint's own name is refused; with private DNS the regional name reaches it; {REGIONAL}"),
+    ],
+)  # fmt: skip
+def test_a_host_of_a_known_mistake_gets_its_own_remedy(base: str, remedy: str) -> None:
+    assert violations(token(base=base), now=NOW)[0].remedy == remedy
+
+
+def test_a_scope_of_another_region_gets_its_own_remedy() -> None:
+    (found,) = violations(token(X_Amz_Credential="ASIAEXAMPLE/20260203/eu-west-1/sts/aws4_request"), now=NOW)
+
+    assert found.message == (
+        "the host needs the scope us-west-2/sts/aws4_request, the credential has 'eu-west-1/sts/aws4_request'"
+    )
+    assert found.remedy == "sign with the region of the host; for sts.amazonaws.com it is us-east-1"
+    unknown = violations(token(base="https://[::1%25.global.x]/"), now=NOW)
+    assert [(each.rule, each.remedy) for each in unknown] == [("sts_scope_host", REGIONAL)]

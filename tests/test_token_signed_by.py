@@ -22,7 +22,7 @@ def test_the_header_that_the_verifier_sends_besides_may_be_signed() -> None:
     assert token_signed_by(encode_token(url), cluster_name="prod-eks", credentials=CREDENTIALS)
 
 
-@pytest.mark.parametrize("name", ["prod-eks2", "PROD-EKS", "", "prod-eks\nhost:x"])
+@pytest.mark.parametrize("name", ["prod-eks2", "PROD-EKS", "", "prod-eks\nhost:x", "\ud800"])
 def test_another_cluster_name_is_told_apart(name: str) -> None:
     assert not token_signed_by(OURS, cluster_name=name, credentials=CREDENTIALS)
 
@@ -44,6 +44,7 @@ def test_another_key_is_told_apart(change: dict[str, str]) -> None:
         token(query="&a=1&a=2"),
         token(without="X-Amz-Signature"),
         token(without="X-Amz-Credential"),
+        token(without="X-Amz-SignedHeaders"),
     ],
 )
 def test_what_is_not_that_token_is_not_signed_by_it(text: str) -> None:

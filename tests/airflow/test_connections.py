@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from eks_cross_account import RoleHop, verify_token
 from eks_cross_account.airflow import CrossAccountEksHook, _connections
@@ -29,6 +31,7 @@ from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
     CredentialsError,
+    CredentialsUnavailableError,
     StsUnavailableError,
     UnknownRegionError,
 )
@@ -522,6 +525,42 @@ def test_half_an_answer_of_sts_is_said_without_the_keys_in_it(
         link = link.__cause__ or link.__context__
     assert "canary" not in shown
     assert "canary" not in caplog.text
+
+
+def client_error(code: str) -> Exception:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "AssumeRole")
+
+
+REFUSALS = [
+    ("a role", ROLE, client_error("AccessDenied"), AssumeRoleError,
+     f"AssumeRole of {ROLE} (hop 1 of 1, connection c) was refused: AccessDenied: no (external id sent: no)"),
+    ("no role", None, client_error("InvalidClientTokenId"), CredentialsError,
+     "connection c: AWS refused: An error occurred (InvalidClientTokenId) when calling the AssumeRole operation: no"),
+    ("what is no role", "deploy", client_error("ValidationError"), CredentialsError,
+     "connection c: AWS refused: An error occurred (ValidationError) when calling the AssumeRole operation: no"),
+    ("no network", ROLE, EndpointConnectionError(endpoint_url="https://sts"), StsUnavailableError,
+     'connection c: no answer from AWS: Could not connect to the endpoint URL: "https://sts"'),
+    ("no credentials", ROLE, NoCredentialsError(), CredentialsUnavailableError,
+     "connection c: Unable to locate credentials"),
+    ("half an answer", ROLE, ResponseParserError("<SecretAccessKey>canary"), StsUnavailableError,
+     "connection c: something that is not AWS answered, or broke off"),
+    ("anything else", ROLE, KeyError("x"), CredentialsError, "connection c cannot be used: KeyError: 'x'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("role", "error", "kind", "message"), [row[1:] for row in REFUSALS], ids=[r[0] for r in REFUSALS]
+)
+def test_what_the_providers_session_raises_is_an_error_of_ours(
+    connection: Any, role: str | None, error: Exception, kind: type[Exception], message: str
+) -> None:
+    connection("c", extra={"role_arn": role} if role else {})
+
+    found = _connections._translated(error, look_up(target()))
+
+    assert type(found) is kind
+    assert str(found) == message
+    assert "canary" not in str(error)
 
 
 def test_two_connections_with_the_same_hops_and_other_keys_never_share_in_one_triggerer(
