@@ -11,7 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
+from botocore.config import Config
 from tokens import CREDENTIALS
 
 from eks_cross_account import (
@@ -197,6 +199,23 @@ def test_the_users_own_number_of_tries_is_kept(way: Way, monkeypatch: pytest.Mon
         way.provider.get_token()
 
     assert (way.calls(), len(slept)) == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("retries", "tries"), [({"mode": "legacy"}, 3), ({"max_attempts": 1}, 2), ({"total_max_attempts": 4}, 4), (None, 3)]
+)
+def test_a_mode_of_retries_in_the_users_config_is_no_number_of_tries(
+    way: Way, slept: list[float], retries: dict[str, Any] | None, tries: int
+) -> None:
+    session = botocore.session.Session()
+    session.set_default_client_config(Config(retries=retries))
+    user = session_source(session)
+    way.sandbox.throttle("sts:AssumeRole")
+
+    with pytest.raises(AssumeRoleError, match="Throttling"):
+        assume_roles(user, [RoleHop(ONE)], region=REGION, session=session)()
+
+    assert (way.calls(), len(slept)) == (tries, tries - 1)
 
 
 def test_a_regional_endpoint_that_is_gone_is_never_replaced_by_another(way: Way, slept: list[float]) -> None:

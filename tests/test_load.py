@@ -19,10 +19,10 @@ from eks_cross_account import (
     credentials,
     verify_token,
 )
-from eks_cross_account.credentials import session_source
+from eks_cross_account.credentials import KeptSource, session_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from eks_cross_account.sandbox import Sandbox
 
@@ -63,6 +63,29 @@ def test_two_thousand_threads_at_eight_clusters_cost_one_session_per_hop(eks_san
     assert [len(tokens) for tokens in got.values()] == [1] * 8
     for name, (token,) in got.items():
         assert verify_token(token, cluster_name=name).canonical_arn == NEXT
+
+
+def test_who_looked_just_before_an_attempt_ended_makes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is kept and the wait for the lock another thread's attempt ends."""
+    asked: list[datetime] = []
+    now = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+    def source() -> FrozenCredentials:
+        asked.append(now)
+        return replace(CREDENTIALS, expiration=now + timedelta(hours=1))
+
+    kept = KeptSource(source)
+    join = kept._flight.join
+
+    def late(attempt: Callable[[], FrozenCredentials]) -> FrozenCredentials:
+        monkeypatch.undo()
+        kept.at(now)
+        return join(attempt)
+
+    monkeypatch.setattr(kept._flight, "join", late)
+    kept.at(now)
+
+    assert len(asked) == 1
 
 
 def test_an_outage_is_one_try_for_all_clusters_that_wait(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

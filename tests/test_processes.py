@@ -207,3 +207,41 @@ def test_at_the_end_of_the_interpreter_a_token_can_be_had_and_nothing_hangs(
 
     assert out.splitlines() == ["a token", "CredentialsUnavailableError"]
     assert (process.returncode, err) == (0, "")
+
+
+HANDLED = """
+import os, signal, sys, time
+from datetime import UTC, datetime, timedelta
+from eks_cross_account import FrozenCredentials, TokenProvider
+from eks_cross_account.credentials import KeptSource
+
+given = timedelta(hours=1)
+ask = lambda: os.kill(os.getpid(), signal.SIGTERM)
+
+def source():
+    global ask
+    asking, ask = ask, lambda: None
+    asking()  # and while it waits for the answer the task is ended
+    return FrozenCredentials("ASIAEXAMPLEEXAMPLE01", "s" * 40, "t", datetime.now(UTC) + given)
+
+def on_kill(*_):
+    print(len(provider.get_token().value) > 100)
+    sys.exit(7)
+
+provider = TokenProvider(KeptSource(source), cluster_name="analytics", region="eu-west-1")
+signal.signal(signal.SIGTERM, on_kill)
+provider.get_token()
+"""
+
+
+def test_a_handler_of_signals_has_a_token_while_its_own_thread_waits_for_one(
+    eks_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Airflow calls on_kill, which deletes the pod, in a handler of SIGTERM."""
+    process = run(HANDLED, tmp_path, eks_sandbox)
+    try:
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+
+    assert (out, err, process.returncode) == ("True\n", "", 7)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
-from botocore.credentials import ReadOnlyCredentials
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens import CREDENTIALS, assert_no_canary
@@ -26,6 +26,7 @@ from eks_cross_account import (
     ClusterError,
     CredentialsError,
     CredentialsUnavailableError,
+    EksToken,
     FrozenCredentials,
     RoleHop,
     StsUnavailableError,
@@ -33,13 +34,16 @@ from eks_cross_account import (
     UnknownRegionError,
     _flight,
     assume_roles,
+    connect,
+    credentials,
     decode_token,
+    get_token,
     verify_token,
 )
-from eks_cross_account import provider as provider_module
-from eks_cross_account.credentials import session_source
+from eks_cross_account.credentials import KeptSource, session_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from eks_cross_account.sandbox import Sandbox
@@ -747,6 +751,99 @@ def test_a_loop_that_is_over_is_not_kept_alive(clock: Clock) -> None:
     assert [loop() for loop in loops] == [None, None, None]
 
 
+class Held:
+    """What somebody holds while a token is asked for."""
+
+
+def test_a_failure_that_is_kept_keeps_nothing_of_those_who_met_it(clock: Clock) -> None:
+    source = Source(clock, HOUR)
+    source.error = StsUnavailableError("no answer")
+    provider = provider_of(KeptSource(source), clock)
+    held: list[weakref.ref[Any]] = []
+
+    def ask() -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        provider.get_token()
+
+    async def aask() -> None:
+        held.append(weakref.ref(asyncio.get_running_loop()))
+        await provider.aget_token()
+
+    for attempt in (ask, lambda: asyncio.run(aask())):
+        for _ in range(2):  # the second is told by the pause after the first
+            with pytest.raises(StsUnavailableError, match="no answer"):
+                attempt()
+            gc.collect()
+            assert held[-1]() is None
+        clock.advance(MINUTE)
+
+    assert source.calls == 2
+
+
+class WantsTwoError(Exception):
+    """One that cannot be copied."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class WantsOneError(Exception):
+    """One whose text is made of its argument."""
+
+    def __init__(self, one: str) -> None:
+        super().__init__(f"no {one}")
+
+
+@pytest.mark.parametrize("error", [WantsTwoError("one", "two"), WantsOneError("answer"), OSError(5, "io", "file")])
+def test_a_foreign_error_that_is_kept_is_raised_as_it_was(clock: Clock, error: Exception) -> None:
+    source = Source(clock, HOUR)
+    source.error = error
+    provider = provider_of(KeptSource(source), clock)
+
+    for _ in range(2):
+        with pytest.raises(type(error)) as caught:
+            provider.get_token()
+        assert str(caught.value) == str(error)
+
+
+def test_a_source_that_raises_stop_iteration_leaves_nobody_waiting(clock: Clock) -> None:
+    """No future takes that exception, up to Python 3.11."""
+    nothing: list[FrozenCredentials] = []
+    provider = TokenProvider(lambda: next(iter(nothing)), cluster_name="analytics", region="eu-west-1", clock=clock)
+
+    async def ask() -> None:
+        await asyncio.wait_for(provider.aget_token(), 5)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(ask())
+
+
+def test_a_handler_of_signals_has_the_good_token_and_makes_no_other_attempt(clock: Clock) -> None:
+    """It runs in the thread whose attempt it interrupts, and which holds the locks."""
+    source = Source(clock, HOUR)
+    asked = 0
+    served: list[EksToken] = []
+
+    def interrupted() -> FrozenCredentials:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            served.append(provider.get_token())
+        return source()
+
+    provider = TokenProvider(interrupted, cluster_name="analytics", region="eu-west-1", clock=clock)
+    first = provider.get_token()
+    clock.advance(57 * MINUTE)
+
+    new = provider.get_token()
+
+    assert asked == 2
+    key = decode_token(first.value).access_key_id
+    assert [decode_token(token.value).access_key_id for token in served] == [key]
+    assert decode_token(new.value).access_key_id != key
+
+
 # --- forks and pickles
 
 
@@ -887,18 +984,28 @@ def test_the_lifetime_is_the_callers(clock: Clock) -> None:
     assert token.expiration == START + 2 * MINUTE
 
 
-def test_a_session_that_never_answers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hops", [[], [RoleHop(ROLE)]], ids=["no hop", "a hop"])
+@pytest.mark.parametrize("way", ["a provider", "a source", "connect", "get_token"])
+def test_a_session_that_never_answers_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, way: str, hops: list[RoleHop]
+) -> None:
     """A child that was forked while botocore refreshed finds its lock closed for ever."""
-    monkeypatch.setattr(provider_module, "_SESSION_WAIT", 0.2)
-    release = threading.Event()
-
-    class Stuck:
-        def get_credentials(self) -> Any:
-            release.wait(20)
+    monkeypatch.setattr(credentials, "_SESSION_WAIT", 0.2)
+    session = botocore.session.Session()
+    session._credentials = RefreshableCredentials("ASIAX", "canary", "canary", datetime.now(UTC), dict, "somewhere")
+    session._credentials._refresh_lock.acquire()
+    given = {"cluster_name": "analytics", "region": "eu-west-1", "session": session, "role_hops": hops}
+    source = assume_roles(session_source(session), hops, region="eu-west-1")
+    ways: dict[str, Callable[[], object]] = {
+        "a provider": lambda: provider_of(session).get_token(),
+        "a source": lambda: provider_of(source).get_token(),
+        "connect": lambda: connect(**given),
+        "get_token": lambda: get_token(**given),
+    }
 
     with pytest.raises(CredentialsUnavailableError, match="was forked while it did"):
-        provider_of(Stuck()).get_token()
-    release.set()
+        ways[way]()
+    session._credentials._refresh_lock.release()
 
 
 def test_a_provider_shows_no_secret(clock: Clock) -> None:

@@ -284,15 +284,19 @@ def test_what_is_kept_of_a_token_shows_none(eks_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="/proc is Linux's")
-def test_no_child_of_the_command_has_a_secret_among_its_arguments(eks_sandbox: Sandbox) -> None:
+def test_no_child_of_the_command_has_a_secret_among_its_arguments_or_a_token_in_its_environment(
+    eks_sandbox: Sandbox,
+) -> None:
     stop = threading.Event()
     seen: set[str] = set()
+    environs: set[str] = set()
 
     def look() -> None:
         while not stop.is_set():
             for folder in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
                     seen.add((folder / "cmdline").read_text("latin-1"))
+                    environs.add((folder / "environ").read_text("latin-1"))
             time.sleep(0.002)
 
     watching = threading.Thread(target=look)
@@ -314,4 +318,7 @@ def test_no_child_of_the_command_has_a_secret_among_its_arguments(eks_sandbox: S
     token = json.loads(done.stdout)["status"]["token"]
     assert any("eks_cross_account.cli\0token" in arguments for arguments in seen)
     assert not any(token in arguments for arguments in seen)
+    ours = [environ for environ in environs if os.environ["AWS_SESSION_TOKEN"] in environ]
+    assert ours
+    assert not any("k8s-aws-v1." in environ or "X-Amz-Signature" in environ for environ in ours)
     assert_kept(eks_sandbox, "\n".join(seen))

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
+import urllib3
 from tokens import CREDENTIALS, NOW, assert_no_canary, token
 
 from eks_cross_account import (
@@ -31,6 +34,7 @@ from eks_cross_account import (
     encode_token,
     get_token,
     presign,
+    sts,
     verify_token,
 )
 from eks_cross_account.credentials import session_source
@@ -254,6 +258,35 @@ def test_silence_is_no_verdict_and_shows_no_url(eks_sandbox: Sandbox, fault: str
     assert raised.value.__cause__ is None
     for secret in (session.token or "", "X-Amz", text):
         assert secret not in f"{raised.value} {raised.value!r}"
+
+
+def test_an_answer_that_only_drips_is_silence(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes before anybody's timeout; all of them would take hours."""
+    over = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "60000")
+            self.end_headers()
+            with suppress(OSError):
+                while not over.wait(0.05):
+                    self.wfile.write(b" ")
+
+    class Pool(urllib3.PoolManager):
+        def request(self, method: str, _: str, **options: Any) -> Any:
+            return super().request(method, f"http://127.0.0.1:{server.server_port}/", **options)
+
+    with HTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.handle_request).start()
+        monkeypatch.setattr(sts, "_pool", lambda *_: Pool())
+        begun = time.monotonic()
+        with pytest.raises(StsUnavailableError, match="did not end in time"):
+            verify(minted(eks_sandbox.issue_session(ROLE, "nightly")), timeout=0.3)
+        took = time.monotonic() - begun
+        over.set()
+
+    assert took < 3
 
 
 def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

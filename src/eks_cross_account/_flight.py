@@ -1,7 +1,9 @@
 """Attempts that several share: threads, the coroutines of a loop, forked children. Touches locks and threads.
 
 A forked child inherits its parent's locks as they were, perhaps closed by a thread that the child does not have. So
-everything here belongs to one process, and a child begins anew.
+everything here belongs to one process, and a child begins anew. And a handler of signals runs in the midst of what its
+own thread does, with the locks that are held there: Airflow's on_kill needs a token while one is being waited for. So
+every lock here lets its own thread in again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from copy import copy
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -27,19 +30,19 @@ class ProcessLock:
     """A lock of one process. ``here()``: this process's."""
 
     def __init__(self) -> None:
-        self._locks: dict[int, threading.Lock] = {}
+        self._locks: dict[int, threading.RLock] = {}
 
-    def here(self) -> threading.Lock:
+    def here(self) -> threading.RLock:
         """To be used by ``with``."""
         pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
 
 
 class _Ended(Generic[T]):
     """How often an attempt has ended in this process, and how the last one did."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.times = 0
         self.error: Exception | None = None
         self.result: T | None = None
@@ -60,7 +63,7 @@ class Flight(Generic[T]):
             if last.times == seen:
                 self._make(attempt, last)
             if last.error is not None:
-                raise last.error.with_traceback(None)
+                raise again(last.error)
             return last.result  # type: ignore[return-value] # an attempt has ended, and not with an error
 
     def _make(self, attempt: Callable[[], T], last: _Ended[T]) -> None:
@@ -69,6 +72,17 @@ class Flight(Generic[T]):
         except Exception as error:  # noqa: BLE001 - raised to all that wait
             last.result, last.error = None, error.with_traceback(None)  # whose frames hold keys, and ourselves
         last.times += 1
+
+
+def again(error: Exception) -> Exception:
+    """A copy to raise of an error that is kept: the frames of whoever it is raised to would be kept with it else."""
+    try:
+        made = copy(error)
+    except Exception:  # noqa: BLE001 - a foreign error that its arguments do not make: raised as it is
+        return error.with_traceback(None)
+    made.args = error.args  # its __init__ may have made its text of them, and would have twice
+    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return made
 
 
 class LoopFlight(Generic[T]):
@@ -109,6 +123,8 @@ def _settle(waiting: asyncio.Future[T], ended: Future[T]) -> None:
     if error is None:
         waiting.set_result(ended.result())
         return
+    if isinstance(error, StopIteration):  # which no future takes: who awaits it would wait for ever
+        error = RuntimeError("StopIteration was raised where a token was asked for")
     waiting.set_exception(error)
     waiting.exception()  # looked at: that nobody awaits it any more is no news, the next caller hears of it
 

@@ -9,10 +9,12 @@ again for the next one's sake. botocore is imported inside the functions: the ro
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from eks_cross_account import endpoints
@@ -31,6 +33,8 @@ from eks_cross_account.errors import (
 CONNECT_TIMEOUT, READ_TIMEOUT = 3, 4  # seconds; botocore's own are 60 and 60 a try
 TRIES = 3  # so an STS that hangs costs 15 s in all; botocore before 1.44 would try five times
 _STALE, _STALE_SHARE = timedelta(minutes=5), 0.2  # left of a life: time to look for a successor
+_RENEWED = timedelta(minutes=1)  # a session that was refused is replaced this often at most
+_SESSION_WAIT = 60  # seconds; a session of the user's refreshes under a lock that is not ours
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
 
 _ROLE_ARN = re.compile(r"arn:([a-z-]{3,20}):iam::(\d{12}):role/([\x21-\x7e]{1,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
@@ -107,6 +111,17 @@ class KeptSource:
     def at(self, now: datetime, *, other_than: FrozenCredentials | None = None) -> FrozenCredentials:
         """Credentials that are not stale at ``now``, and not those that the caller has seen fail or grow old."""
         return self._good(now, other_than) or self._flight.join(partial(self._renewed, now, other_than))
+
+    def another(self, now: datetime, refused: FrozenCredentials) -> FrozenCredentials | None:
+        """After a refusal: others than these, where they were kept for a while and may have been revoked since.
+
+        None where they are new, or there are no others. At most once a minute: a refusal that is meant stays one.
+        """
+        kept = self._kept
+        if kept is None or (kept[0] == refused and timedelta() <= now - kept[1] < _RENEWED):
+            return None
+        found = self.at(now, other_than=refused)
+        return None if found == refused else found
 
     def _good(self, now: datetime, other_than: FrozenCredentials | None) -> FrozenCredentials | None:
         if self._kept is None:
@@ -231,7 +246,7 @@ def assume_roles(
 def session_source(session: Any = None, *, profile: str | None = None) -> CredentialSource:  # noqa: ANN401 - as above
     """A source that reads the credentials of a session, or of a new one by AWS's default chain (and ``profile``).
 
-    Raises CredentialsUnavailableError when there are none.
+    Raises CredentialsUnavailableError when there are none, or when the session does not give them within a minute.
     """
     return _SessionSource(session, profile)
 
@@ -244,7 +259,36 @@ class _SessionSource:
     profile: str | None
 
     def __call__(self) -> FrozenCredentials:
-        return freeze(_botocore_session(self.session, self.profile), profile=self.profile)
+        ask = partial(freeze, _botocore_session(self.session, self.profile), profile=self.profile)
+        return ask() if self.session is None else _in_time(ask)
+
+
+def _in_time(ask: Callable[[], FrozenCredentials]) -> FrozenCredentials:
+    """The credentials of a user's session, whose own refresh takes a lock that a fork may have left closed."""
+    answer: SimpleQueue[FrozenCredentials | Exception] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            answer.put(ask())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
+            answer.put(error)
+
+    # a daemon: should it wait for that lock for ever, the interpreter must still be able to end
+    asking = threading.Thread(target=look, name="eks-session", daemon=True)
+    try:
+        asking.start()
+    except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
+        raise CredentialsUnavailableError(f"no thread to ask the session in: {error}") from None
+    try:
+        found = answer.get(timeout=_SESSION_WAIT)
+    except Empty:
+        raise CredentialsUnavailableError(
+            f"the session's own credentials did not come within {_SESSION_WAIT} s: it is refreshing them, or was "
+            "forked while it did"
+        ) from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 class _AssumedRole(KeptSource):
@@ -272,15 +316,10 @@ class _AssumedRole(KeptSource):
             if error.retryable:
                 raise
             # a session that was kept may have been revoked since: then another one of the same role will do
-            another = current(self._source, now, other_than=before) if self._is_older_than(now) else before
-            if another == before:
+            another = self._source.another(now, before) if isinstance(self._source, KeptSource) else None
+            if another is None:
                 raise
         return self._assume(another)
-
-    def _is_older_than(self, now: datetime) -> bool:
-        """Whether the source before this one answered with what it had kept."""
-        source = self._source
-        return isinstance(source, KeptSource) and source._kept is not None and source._kept[1] != now  # noqa: SLF001 - own class
 
 
 def is_portable(source: Any) -> bool:  # noqa: ANN401 - any function may be a source
@@ -334,14 +373,17 @@ def botocore_session(session: Any = None, *, profile: str | None = None) -> Any:
     return _botocore_session(session, profile)
 
 
-def brief_config(session: Any) -> Any:  # noqa: ANN401 - a session, and botocore's Config
-    """Short timeouts and few tries, where the environment and the configuration file do not ask for more."""
+def brief_config(session: Any, given: Any = None) -> Any:  # noqa: ANN401 - a session, and botocore's Config
+    """Short timeouts and few tries, under what ``given`` says, the environment and the configuration file."""
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
 
-    limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
-    if session.get_config_variable("max_attempts") is None:
-        limits["retries"] = {"total_max_attempts": TRIES}
-    return Config(**limits)
+    brief = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    if given is not None:
+        brief = brief.merge(given)
+    retries = getattr(given, "retries", None) or {}  # may say a mode alone, and that of `legacy` is five
+    if session.get_config_variable("max_attempts") is None and not {"max_attempts", "total_max_attempts"} & {*retries}:
+        brief = brief.merge(Config(retries={**retries, "total_max_attempts": TRIES}))
+    return brief
 
 
 def client(
@@ -360,10 +402,7 @@ def client(
     """
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
 
-    default = session.get_default_client_config()
-    config = brief_config(session)
-    if default is not None:
-        config = config.merge(default)
+    config = brief_config(session, session.get_default_client_config())
     if timeout is not None:
         connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
         config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))

@@ -12,11 +12,11 @@ import os
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
-from eks_cross_account._flight import LoopFlight
+from eks_cross_account._flight import LoopFlight, again
 from eks_cross_account.credentials import (
     FrozenCredentials,
     KeptSource,
@@ -26,6 +26,7 @@ from eks_cross_account.credentials import (
     caller_region,
     current,
     find_region,
+    freeze,
     is_portable,
     is_stale,
     role_chain,
@@ -51,7 +52,6 @@ _BACK_OFF, _LONGEST_BACK_OFF = timedelta(seconds=1), timedelta(minutes=1)
 _LONGEST_OUTAGE_BACK_OFF = timedelta(seconds=10)  # with no good token left: who waits now is a task that fails
 _FORCE_INTERVAL = timedelta(minutes=1)  # invalidate() asks for new credentials this often at most
 _CLOCK_STEP = timedelta(minutes=1)  # set back by more, and what was signed is in STS's future
-_SESSION_WAIT = 60  # seconds; a session of the user's refreshes under a lock that is not ours
 
 
 def mint(  # noqa: PLR0913 - a token's parts
@@ -94,12 +94,14 @@ class _Held:
 class _Flight:
     """The refresh under way or last tried, of one process: a forked child begins with another.
 
-    ``lock`` is held while the source is asked; ``swap`` for the moment of replacing what is held, never for I/O.
+    ``lock`` is held while the source is asked, which is ``under_way`` then; ``swap`` for the moment of replacing what
+    is held, never for I/O.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.swap = threading.Lock()
+        self.lock = threading.RLock()
+        self.swap = threading.RLock()
+        self.under_way = False
         self.failures = 0
         self.failed_at: datetime | None = None
         self.not_before: datetime | None = None
@@ -162,7 +164,7 @@ class TokenProvider:
         if good is None:
             with flight.lock:
                 return self._refreshed(flight)
-        if not flight.lock.acquire(blocking=False):
+        if flight.under_way or not flight.lock.acquire(blocking=False):  # the lock lets a signal's handler in
             return good
         try:
             return self._refreshed(flight)
@@ -185,7 +187,7 @@ class TokenProvider:
                 raise
             return good
         # the attempt goes on without a waiter that was cancelled: others await it, and its result is kept
-        return good or await asyncio.shield(waiting)
+        return good if good is not None else await asyncio.shield(waiting)
 
     def peek(self) -> EksToken | None:
         """The token at hand if it may still be sent; asks nobody."""
@@ -257,7 +259,8 @@ class TokenProvider:
         if flight.error is not None and flight.rests(now):
             if usable is not None:
                 return usable
-            raise flight.error.with_traceback(None)
+            raise again(flight.error)
+        outer, flight.under_way = flight.under_way, True
         try:
             held = self._held
             seen = None if held is None else held.credentials
@@ -273,6 +276,8 @@ class TokenProvider:
                 raise
             _LOG.warning("no new credentials for cluster %s, the old are still good: %s", self.cluster_name, error)
             return usable
+        finally:
+            flight.under_way = outer
         flight.failures, flight.failed_at, flight.not_before, flight.error = 0, None, None, None
         with flight.swap:
             self._held, self._force = found, False
@@ -283,7 +288,7 @@ class TokenProvider:
         usable = self._usable(now)
         pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_OUTAGE_BACK_OFF if usable is None else _LONGEST_BACK_OFF)
         flight.failures = min(flight.failures + 1, 10)
-        flight.failed_at, flight.error = now, error.with_traceback(None)
+        flight.failed_at, flight.error = now, again(error)
         flight.not_before = now + pause
         if usable is not None:
             # no pause outlasts what is good: when that ends, somebody has to ask
@@ -329,7 +334,7 @@ def _as_source(source: Any) -> CredentialSource:  # noqa: ANN401 - sessions have
     if isinstance(source, KeptSource):
         return source
     if hasattr(source, "get_credentials"):
-        return _PatientSource(source)
+        return session_source(source)
     if hasattr(source, "access_key") and hasattr(source, "secret_key"):
         frozen = _frozen(source)
         return lambda: frozen
@@ -354,38 +359,6 @@ def _frozen(credentials: Any) -> FrozenCredentials:  # noqa: ANN401 - what a use
     return FrozenCredentials(credentials.access_key, credentials.secret_key, credentials.token, expiration)
 
 
-class _PatientSource:
-    """The credentials of a user's session, whose own refresh takes a lock that a fork may have left closed."""
-
-    def __init__(self, session: Any) -> None:  # noqa: ANN401 - a boto3 or botocore session
-        self._fetch = session_source(session)
-
-    def __call__(self) -> FrozenCredentials:
-        answer: SimpleQueue[FrozenCredentials | Exception] = SimpleQueue()
-        # a daemon: should it wait for that lock for ever, the interpreter must still be able to end
-        asking = threading.Thread(target=self._ask, args=(answer,), name="eks-session", daemon=True)
-        try:
-            asking.start()
-        except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
-            raise CredentialsUnavailableError(f"no thread to ask the session in: {error}") from None
-        try:
-            found = answer.get(timeout=_SESSION_WAIT)
-        except Empty:
-            raise CredentialsUnavailableError(
-                f"the session's own credentials did not come within {_SESSION_WAIT} s: it is refreshing them, or was "
-                "forked while it did"
-            ) from None
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def _ask(self, answer: SimpleQueue[FrozenCredentials | Exception]) -> None:
-        try:
-            answer.put(self._fetch())
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that asked
-            answer.put(error)
-
-
 def get_token(  # noqa: PLR0913 - the one-liner: every flag of the command `token`
     *,
     cluster_name: str,
@@ -408,6 +381,6 @@ def get_token(  # noqa: PLR0913 - the one-liner: every flag of the command `toke
     hops = role_chain(role_arn, external_id, session_name, role_hops)
     used = botocore_session(session, profile=profile)
     found = find_region(region, used, os.environ)
-    source = session_source(used, profile=profile)
+    source = partial(freeze, used, profile=profile) if session is None else session_source(session)
     credentials = assume_roles(source, hops, region=caller_region(used, os.environ) or found, session=used)()
     return mint(credentials, cluster_name=cluster_name, region=found, now=utc_now())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -118,9 +119,16 @@ def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any
     try:
         with discreet(), _pool(f"https://{host}/", session, os.environ) as pool:
             answer = pool.request(
-                "GET", url, headers=headers, timeout=limits, redirect=False, retries=False, preload_content=False
+                "GET",
+                url,
+                headers=headers,
+                timeout=limits,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
             )
-            body = answer.read(_MAX_BODY + 1)
+            body = _body(answer, time.monotonic() + timeout)
             answer.close()
     except (urllib3.exceptions.HTTPError, OSError) as error:
         reason = _reason(error)
@@ -134,6 +142,19 @@ def _send(host: str, query: str, cluster_name: str, timeout: float, session: Any
     if len(body) > _MAX_BODY:
         raise StsUnavailableError(f"{host} answered more than {_MAX_BODY} bytes: that is not STS")
     return answer.status, body, str(answer.headers.get("Date", ""))
+
+
+def _body(answer: Any, until: float) -> bytes:  # noqa: ANN401 - urllib3's response
+    """The body, or as much of it as shows that it is too long. Raises TimeoutError for one that only drips.
+
+    Byte by byte: urllib3's timeout is for each wait at the socket, and a larger read waits until it is full.
+    """
+    body = bytearray()
+    while len(body) <= _MAX_BODY and (byte := answer.read(1)):
+        if time.monotonic() > until:
+            raise TimeoutError
+        body += byte
+    return bytes(body)
 
 
 def _pool(url: str, session: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - urllib3's pool or proxy manager
@@ -177,6 +198,7 @@ def _reason(error: BaseException) -> str:
         (urllib3.exceptions.ProxyError, "the proxy is not there, refused, or cut the connection (HTTPS_PROXY)"),
         (urllib3.exceptions.ConnectTimeoutError, "no connection in time (is there a route, or a VPC endpoint?)"),
         (urllib3.exceptions.ReadTimeoutError, "connected, but no answer in time"),
+        (TimeoutError, "connected, but the answer did not end in time"),
         (
             urllib3.exceptions.SSLError,
             "TLS failed: the certificate is not of a CA that AWS_CA_BUNDLE or the system has",

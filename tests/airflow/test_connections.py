@@ -29,6 +29,7 @@ from eks_cross_account.airflow._seams import base_aws
 from eks_cross_account.airflow._target import Target
 from eks_cross_account.errors import (
     AssumeRoleError,
+    ClusterError,
     CredentialsError,
     CredentialsUnavailableError,
     StsUnavailableError,
@@ -288,6 +289,54 @@ def test_clusters_that_are_reached_the_same_way_share_its_sessions(eks_sandbox: 
     other = access_of(look_up(target(aws_conn_id="d", hops=(RoleHop(last),))))
     assert other.provider.get_token().value not in tokens
     assert [request.operation for request in eks_sandbox.requests] == ["sts:AssumeRole"] * 4
+
+
+def test_a_cluster_is_described_by_a_new_session_where_the_kept_one_was_revoked(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+    access.cluster()
+    eks_sandbox.revoke(access._source.at(datetime.now(UTC)))
+    later = datetime.now(UTC) + timedelta(minutes=16)
+    monkeypatch.setattr(_connections, "utc_now", lambda: later)
+
+    assert access.cluster().name == "analytics"
+
+    asked = [request.operation for request in eks_sandbox.requests]
+    assert asked == ["sts:AssumeRole", *["eks:DescribeCluster"] * 2, "sts:AssumeRole", "eks:DescribeCluster"]
+
+
+def test_a_cluster_that_may_not_be_described_costs_no_session_at_each_try(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection("c", extra={"role_arn": ROLE})
+    eks_sandbox.deny("eks:DescribeCluster")
+    access = access_of(look_up(target()))
+    start = datetime.now(UTC)
+
+    for second in range(0, 300, 10):
+        monkeypatch.setattr(_connections, "utc_now", lambda by=second: start + timedelta(seconds=by))
+        with pytest.raises(ClusterError, match="AccessDenied"):
+            access.cluster()
+
+    assert sum(request.operation == "sts:AssumeRole" for request in eks_sandbox.requests) == 5  # one a minute
+
+
+def test_other_keys_in_the_environment_are_another_way_in(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of two users of a process has made is not served to the other."""
+    other = eks_sandbox.add_user(f"arn:aws:iam::{A}:user/robot")
+    first = access_of(look_up(target(aws_conn_id=None)))
+    same = access_of(look_up(target(aws_conn_id=None)))
+    first.provider.get_token()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", other.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", other.secret_key)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+    assert same is first
+    assert signer(target(aws_conn_id=None)) == f"arn:aws:iam::{A}:user/robot"
 
 
 def locked_while_made() -> threading.RLock:

@@ -393,6 +393,40 @@ def test_many_looks_in_one_moment_take_turns(sandbox: Sandbox, made: list[Any]) 
     assert most == _clients._AT_ONCE
 
 
+def test_looks_that_hang_keep_no_other_waiting(
+    sandbox: Sandbox, made: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several API servers, or of the connections to them, that is silent: a look takes a minute to give up."""
+    monkeypatch.setattr(_clients, "_AT_ONCE", 4)
+    monkeypatch.setattr(_clients, "_SLOW", 0.2)
+    add_pods(sandbox, "silent", "p0", life=600)
+
+    async def run() -> tuple[str, int]:
+        hook = trigger().hook
+        async with hook.kept():
+            await hook.get_pod("p0", "data")
+            session = made[0].rest_client.pool_manager
+            send = session.request
+
+            async def answered(*arguments: Any, **options: Any) -> Any:
+                if "silent" in f"{arguments} {options}":
+                    await asyncio.Event().wait()
+                return await send(*arguments, **options)
+
+            with mock.patch.object(session, "request", answered):
+                silent = [asyncio.create_task(hook.get_pod("silent", "data")) for _ in range(4)]
+                await asyncio.sleep(0)
+                found = await asyncio.wait_for(hook.get_pod("p0", "data"), 10)
+                for each in silent:
+                    each.cancel()
+                ended = await asyncio.gather(*silent, return_exceptions=True)
+                again = await asyncio.gather(*(hook.get_pod("p0", "data") for _ in range(20)))
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended)
+        return found.metadata.name, len(again)
+
+    assert asyncio.run(run()) == ("p0", 20)
+
+
 def test_a_connection_that_was_closed_while_idle_costs_a_second_try(sandbox: Sandbox, made: list[Any]) -> None:
     """As aiohttp before 3.10 tells it; from then on it tries again by itself."""
     from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - Airflow's settings first

@@ -21,12 +21,13 @@ from eks_cross_account.errors import without_frames
 from eks_cross_account.kubernetes import api_client, async_api_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping
 
     from eks_cross_account.airflow._target import Target
     from eks_cross_account.cluster import Cluster
 
 _AT_ONCE = 24  # requests of one client in a triggerer's loop: to read an answer takes it a millisecond
+_SLOW = 2.0  # seconds, after which a request keeps no other waiting: it is not its answer that takes the loop's time
 REQUEST_TIMEOUT = 60  # seconds; the provider's API_TIMEOUT. The clients' own is none: a half-open connection hangs
 _KEEPALIVE = (  # the provider's: a NAT gateway forgets a silent log stream after 350 s
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -137,7 +138,7 @@ _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Access, _K
 
 
 def _forget(kept: _Kept) -> None:
-    of_loop = _KEPT.get(asyncio.get_running_loop(), {})
+    of_loop: MutableMapping[Access, _Kept] = _KEPT.get(asyncio.get_running_loop(), {})
     for access in [access for access, each in of_loop.items() if each is kept]:
         del of_loop[access]
 
@@ -205,8 +206,8 @@ class AsyncEksKubernetesHook(AsyncKubernetesHook):  # type: ignore[misc] # as ab
 async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = False) -> Any:  # noqa: ANN401 - kubernetes_asyncio's ApiClient
     """``unlimited``: in connections, because what watches for long must not keep others waiting.
 
-    What is answered at once waits for one of a few slots then: a thousand pods that are looked at in the same moment
-    would stop the loop for as long as their answers take to read, and open a thousand connections.
+    What is answered at once waits for its turn then: a thousand pods that are looked at in the same moment would stop
+    the loop for as long as their answers take to read, and open a thousand connections.
     """
     import kubernetes_asyncio.client  # noqa: PLC0415 - heavy, and here already where it is used
     from aiohttp import ServerDisconnectedError  # noqa: PLC0415 - as above
@@ -230,7 +231,7 @@ async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = F
     async def request(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as above
         waits = unlimited and options.get("_preload_content", True)
         try:
-            async with slots if waits else contextlib.nullcontext():
+            async with _turn(slots) if waits else contextlib.nullcontext():
                 return await answered(*arguments, **_limited(options))
         except Exception as error:  # noqa: BLE001 - raised again
             _forget_after_tls_failure(error, access)
@@ -238,6 +239,17 @@ async def _async_client(access: Access, cluster: Cluster, *, unlimited: bool = F
 
     client.rest_client.request = request
     return client
+
+
+@contextlib.asynccontextmanager
+async def _turn(slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Within it one has a slot, but for two seconds at most: few that hang would be the end of all looks else."""
+    await slots.acquire()
+    with contextlib.ExitStack() as once:
+        once.callback(slots.release)
+        slow = asyncio.get_running_loop().call_later(_SLOW, once.close)
+        once.callback(slow.cancel)
+        yield
 
 
 def _configured(configuration: Any) -> Any:  # noqa: ANN401 - of either client

@@ -44,6 +44,7 @@ from eks_cross_account.credentials import (
 )
 from eks_cross_account.errors import (
     AssumeRoleError,
+    ClusterError,
     CredentialsError,
     CredentialsUnavailableError,
     EksTokenError,
@@ -89,7 +90,7 @@ class Connected:
     """What Airflow said about the connection, and what follows from it without asking AWS.
 
     ``region``: the cluster's; ``sts_region``: where AssumeRole goes, the caller's own. ``hops``: those of the task,
-    with session names, after the connection's own role. ``digest``: of all that the connection contains.
+    with session names, after the connection's own role. ``digest``: of all that the connection and the environment say.
     """
 
     target: Target
@@ -233,12 +234,15 @@ def _session_name(conn_id: str | None) -> str:
 
 
 def _digest(connection: Any) -> str:  # noqa: ANN401 - as above
-    """Of everything in the connection, so that a changed secret is another key; never shown."""
-    if connection is None:
-        return ""
+    """Of everything in the connection and what AWS's default chain reads beside it; never shown.
+
+    So a changed secret is another key, and other keys or another profile in the environment are.
+    """
     names = ("conn_id", "conn_type", "login", "password", "schema", "host", "port")
-    content = {name: getattr(connection, name, None) for name in names}
-    text = json.dumps([content, connection.extra_dejson], sort_keys=True, default=str)
+    content = None if connection is None else {name: getattr(connection, name, None) for name in names}
+    extra = None if connection is None else connection.extra_dejson
+    environ = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    text = json.dumps([content, extra, environ], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -288,8 +292,7 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
 
 def _config(wrapper: Any) -> Any:  # noqa: ANN401 - botocore's Config
     """Short timeouts and few tries, under whatever the connection's config_kwargs say."""
-    brief = brief_config(botocore_session(profile=wrapper.profile_name))
-    return brief.merge(wrapper.botocore_config) if wrapper.botocore_config else brief
+    return brief_config(botocore_session(profile=wrapper.profile_name), wrapper.botocore_config)
 
 
 def _frozen(session: Any, connected: Connected) -> FrozenCredentials:  # noqa: ANN401 - boto3's
@@ -447,17 +450,30 @@ class Access:
         known = self.known_cluster()  # somebody was faster
         if known is not None:
             return known
-        name, region = self.connected.target.cluster_name, self.connected.region
-        with discreet():
-            found = describe_cluster(self._source, name, region=region, session=self._session)
+        now = utc_now()
+        credentials = self._source.at(now)
+        try:
+            found = self._described_by(credentials)
+        except ClusterError as error:
+            # a session that was kept may have been revoked since: tokens of it are still good, AWS calls are not
+            another = self._source.another(now, credentials) if error.code and not error.retryable else None
+            if another is None:
+                raise
+            found = self._described_by(another)
         self._described = (found, utc_now())
         return found
+
+    def _described_by(self, credentials: FrozenCredentials) -> Cluster:
+        name, region = self.connected.target.cluster_name, self.connected.region
+        with discreet():
+            return describe_cluster(lambda: credentials, name, region=region, session=self._session)
 
     async def acluster(self) -> Cluster:
         """As ``cluster``, in our own threads; all that wait in a loop await one call."""
         import asyncio  # noqa: PLC0415 - loaded already where there is a loop
 
-        return self.known_cluster() or await asyncio.shield(self._coroutines.join(self.cluster))
+        known = self.known_cluster()
+        return known if known is not None else await asyncio.shield(self._coroutines.join(self.cluster))
 
     def forget_cluster(self) -> None:
         """After a TLS failure: endpoint and CA may be those of a cluster that is no more."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from eks_cross_account._discretion import discreet
 from eks_cross_account.airflow._clients import review
 from eks_cross_account.airflow._failures import asked
+from eks_cross_account.credentials import utc_now
 from eks_cross_account.diagnosis import Finding, Report
 from eks_cross_account.endpoints import partition_of
 from eks_cross_account.errors import EksTokenError, InvalidArnError, TokenRejectedError
 from eks_cross_account.identity import canonicalize
-from eks_cross_account.provider import utc_now
 from eks_cross_account.rules import violations
 from eks_cross_account.sts import verify_token
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eks_cross_account.credentials import utc_now
 from eks_cross_account.diagnosis import _reach
 from eks_cross_account.diagnosis._budget import Budget
 from eks_cross_account.diagnosis._permission_probes import ask_permissions
 from eks_cross_account.diagnosis.checks import judge_rights_only
 from eks_cross_account.diagnosis.evidence import Evidence
-from eks_cross_account.provider import utc_now
 
 if TYPE_CHECKING:
     from eks_cross_account.diagnosis._permission_probes import Wanted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
 from eks_cross_account.cluster import Cluster, Eks, described
-from eks_cross_account.credentials import READ_TIMEOUT, FrozenCredentials, RoleHop, assume_role, freeze
+from eks_cross_account.credentials import READ_TIMEOUT, FrozenCredentials, RoleHop, assume_role, freeze, utc_now
 from eks_cross_account.diagnosis import _reach
 from eks_cross_account.diagnosis._budget import Budget, OutOfTimeError
 from eks_cross_account.diagnosis._environment import ClockEvidence, clock
@@ -25,7 +25,7 @@ from eks_cross_account.diagnosis._mapping_probes import (
 from eks_cross_account.diagnosis._permission_probes import ask_permissions
 from eks_cross_account.diagnosis.needs import for_server
 from eks_cross_account.errors import CredentialsError, CredentialsUnavailableError, EksTokenError
-from eks_cross_account.provider import mint, utc_now
+from eks_cross_account.provider import mint
 from eks_cross_account.rules import violations
 from eks_cross_account.sts import verify_token
 from eks_cross_account.token import EksToken, decode_token

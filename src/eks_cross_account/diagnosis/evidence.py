@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
-from eks_cross_account.credentials import botocore_session, caller_region, find_region
+from eks_cross_account.credentials import botocore_session, caller_region, find_region, utc_now
 from eks_cross_account.diagnosis import _probes
 from eks_cross_account.diagnosis._budget import TIMEOUT, Budget
 from eks_cross_account.diagnosis._environment import ClockEvidence, Environment, environment
@@ -26,7 +26,6 @@ from eks_cross_account.errors import (
     UnknownRegionError,
 )
 from eks_cross_account.identity import canonicalize, strip_path
-from eks_cross_account.provider import utc_now
 from eks_cross_account.token import check_cluster_name
 
 if TYPE_CHECKING:
