@@ -327,7 +327,7 @@ def test_a_file_that_credentials_need_and_that_is_gone_is_named(
     for name, value in of(tmp_path).items():
         monkeypatch.setenv(name, value)
 
-    with pytest.raises(CredentialsUnavailableError, match="no AWS credentials: .*No such file or directory: .*gone"):
+    with pytest.raises(CredentialsUnavailableError, match=r"no AWS credentials: .*No such file or directory: .*gone"):
         session_source()()
 
 

@@ -518,7 +518,7 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
 
 
 def _said(error: BaseException) -> str:
-    """botocore's words, which quote a profile's name, and what a credential_process printed."""
+    """What botocore says, which quotes a profile's name, and what a credential_process printed."""
     return printable_line(without_secrets(str(error)))[:_MESSAGE_LENGTH]
 
 
