@@ -240,6 +240,17 @@ def test_no_file_is_written_over_and_no_link_followed(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_where_the_disk_is_full_no_half_of_a_file_is_left(eks_sandbox: Sandbox, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "eks_cross_account.cli", *NAMED, *offline(eks_sandbox), "--file", "config"]
+    limited = 'ulimit -f 0; exec "$@"'  # no byte in any file, which is met where a full disk would be
+
+    done = subprocess.run(["bash", "-c", limited, "bash", *command], cwd=tmp_path, capture_output=True, text=True,  # noqa: S607
+                          check=False)  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (1, "eks-token-check: cannot write 'config': File too large\n")
+    assert not (tmp_path / "config").exists()
+
+
 # --- what it refuses
 
 

@@ -155,8 +155,12 @@ def _write_new(file: str, text: str) -> None:
     """0600, and never over one that is there: a kubeconfig may hold what cannot be made again."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor
-            opened.write(text)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor
+                opened.write(text)
+        except OSError:  # half of one is none, and would be in the next one's way
+            os.unlink(file)  # noqa: PTH108 - as it was made
+            raise
     except OSError as error:
         raise CannotError(f"cannot write {printable(file)}: {error.strerror}") from None
     own = '"${KUBECONFIG:-$HOME/.kube/config}"'
