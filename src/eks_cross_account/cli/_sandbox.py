@@ -59,4 +59,5 @@ def _role(started: Sandbox) -> str:
 
 _HINT = """The sandbox runs until Ctrl-C. Put the lines above into another shell, then for example:
   eks-token-check check --cluster-name analytics --role-arn {role}
-KUBECONFIG names a kubeconfig for Kubernetes clients, with this package's token as its exec plugin."""
+KUBECONFIG names a kubeconfig for Kubernetes clients, with this package's token as its exec plugin. Of kubectl only
+`kubectl get --raw /api/v1/namespaces/data/pods` and the like work here: there is no API discovery."""
