@@ -292,7 +292,7 @@ class TokenProvider:
         flight.not_before = now + pause
         if usable is not None:
             # no pause outlasts what is good: when that ends, somebody has to ask
-            flight.not_before = min(flight.not_before, usable.expiration)
+            flight.not_before = min(now + pause, usable.expiration)
             self._force = False  # what was refused once may be all there is
 
     def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime) -> _Held:
