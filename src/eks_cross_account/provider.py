@@ -289,11 +289,12 @@ class TokenProvider:
         pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_OUTAGE_BACK_OFF if usable is None else _LONGEST_BACK_OFF)
         flight.failures = min(flight.failures + 1, 10)
         flight.failed_at, flight.error = now, again(error)
-        flight.not_before = now + pause
+        until = now + pause
         if usable is not None:
             # no pause outlasts what is good: when that ends, somebody has to ask
-            flight.not_before = min(flight.not_before, usable.expiration)
+            until = min(until, usable.expiration)
             self._force = False  # what was refused once may be all there is
+        flight.not_before = until
 
     def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime) -> _Held:
         margin = share(credentials.expiration, since, _MARGIN, _MARGIN_SHARE)
