@@ -528,6 +528,18 @@ def test_an_answer_that_cannot_be_written_is_code_1(where: str) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
+def test_a_machine_that_gives_no_file_is_not_told_as_an_answer_that_could_not_be_written(tmp_path: Path) -> None:
+    code = (
+        f"import sys, tempfile; tempfile.tempdir = {str(tmp_path / 'gone')!r}; "
+        "from eks_cross_account.cli import main; sys.exit(main(['sandbox']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "eks-token-check: cannot go on: No such file or directory\n"
+
+
 @pytest.mark.parametrize("arguments", ["explain", "decode", "verify --cluster-name c"])
 @pytest.mark.parametrize("stdin", ["<&-", "0>/dev/null"], ids=["closed", "for writing"])
 def test_a_stdin_that_cannot_be_read_is_code_2_in_a_line(arguments: str, stdin: str) -> None:

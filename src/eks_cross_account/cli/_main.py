@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from eks_cross_account.credentials import RoleHop
 
 _LONGEST = 600  # seconds that a check may take
+_UNWRITTEN = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 OK, FAILED, USAGE, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 _ROLE = "  ROLE=arn:aws:iam::222222222222:role/cross-account-role"
 _EXAMPLES = {  # of `COMMAND --help`; tests/test_help.py runs them
@@ -160,9 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _fail(str(error), _exit_code(error, given))
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except OSError as error:  # of stdout: every other one was translated where it arose
+    except OSError as error:  # of stdout, or of a machine that has no file, process or socket left to give
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at its end
-        code = FAILED if isinstance(error, BrokenPipeError) else _fail(f"cannot write: {error.strerror}", FAILED)
+        what = "cannot write" if error.errno in _UNWRITTEN else "cannot go on"
+        code = FAILED if isinstance(error, BrokenPipeError) else _fail(f"{what}: {error.strerror}", FAILED)
     return code
 
 
