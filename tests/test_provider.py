@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import weakref
 from base64 import urlsafe_b64encode
 from dataclasses import replace
@@ -746,9 +747,17 @@ def test_a_loop_that_is_over_is_not_kept_alive(clock: Clock) -> None:
     for _ in range(3):
         asyncio.run(ask())
         clock.advance(20 * MINUTE)
-    gc.collect()
 
-    assert [loop() for loop in loops] == [None, None, None]
+    assert all(map(is_let_go, loops))
+
+
+def is_let_go(held: weakref.ref[Any]) -> bool:
+    """Whether nobody keeps it; a thread of ours that has just brought an answer may be about to."""
+    ends = time.monotonic() + 10
+    while held() is not None and time.monotonic() < ends:
+        gc.collect()
+        time.sleep(0.01)
+    return held() is None
 
 
 class Held:
@@ -774,8 +783,7 @@ def test_a_failure_that_is_kept_keeps_nothing_of_those_who_met_it(clock: Clock) 
         for _ in range(2):  # the second is told by the pause after the first
             with pytest.raises(StsUnavailableError, match="no answer"):
                 attempt()
-            gc.collect()
-            assert held[-1]() is None
+            assert is_let_go(held[-1])
         clock.advance(MINUTE)
 
     assert source.calls == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -71,8 +72,8 @@ class Recording:
     def request(self, _method: str, url: str, *, redirect: bool, **_: Any) -> Any:
         assert not redirect
         self.urls.append(url)
-        body = b'{"Error": {"Code": "AccessDenied", "Message": "x"}}'
-        return SimpleNamespace(status=403, headers={}, read=lambda _: body, close=lambda: None)
+        body = BytesIO(b'{"Error": {"Code": "AccessDenied", "Message": "x"}}')
+        return SimpleNamespace(status=403, headers={}, read=body.read, close=body.close)
 
 
 @given(HOSTS, st.sampled_from(("aws", "aws-cn", "aws-us-gov")), st.sampled_from((None, "eu-west-1", "eu-west-9")))
