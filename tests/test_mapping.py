@@ -327,6 +327,7 @@ READ = [
     ("tag !", A + "username: ! 5", [("a", "5", ())]),
     ("base64", A + "username: !!binary eHn/", [("a", "xy\ufffd", ())]),
     ("tag that does not fit drops the list", A + "username: !!int x", []),
+    ("tag of a number on a null drops the list", A + "username: !!int ~", []),
     ("groups that are text", A + "groups: g", [("a", "", ())]),
     ("groups that are null", A + "groups:", [("a", "", ())]),
     ("group that is a number", A + "groups: [v, 1, w]", [("a", "", ("v", "", "w"))]),

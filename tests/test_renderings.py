@@ -419,3 +419,31 @@ def test_what_has_changed_is_in_the_json_too(
 
     document = json.loads(capsys.readouterr().out)
     assert {"what": "cluster version", "before": "1.34", "after": "1.35"} in document["changes"]
+
+
+LONG = f"arn:aws:iam::222222222222:role/{'path/' * 12}cross-account-role"
+
+
+def test_on_a_terminal_a_long_arn_that_is_well_loses_its_middle_and_keeps_account_and_name() -> None:
+    report = Report("c", "eu-west-1", (Finding("hop", "PASS", "aws", "hop 1 of 1", LONG),))
+
+    narrow = report.to_text(width=60)
+
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "arn:aws:iam::222222222222:role/..." in narrow
+    assert "cross-account-role" in narrow
+    assert LONG in "".join(line.strip() for line in report.to_text().splitlines())
+
+
+def test_on_a_terminal_what_fits_a_line_is_whole() -> None:
+    arn = "arn:aws:iam::222222222222:role/r"
+    report = Report("c", "eu-west-1", (Finding("hop", "PASS", "aws", "hop 1 of 1", arn),))
+
+    assert arn in report.to_text(width=60)
+
+
+def test_what_is_broken_is_whole_on_a_terminal_too() -> None:
+    """It is to be copied."""
+    report = Report("c", "eu-west-1", (Finding("assume-role-denied", "FAIL", "aws", "hop 1 of 1", LONG),))
+
+    assert LONG in "".join(line.strip() for line in report.to_text(width=60).splitlines())

@@ -32,7 +32,7 @@ def calls(function: str) -> list[ast.Call]:
 
 
 def values(nodes: list[ast.expr]) -> list[str]:
-    return [eval(compile(ast.Expression(node), "seams", "eval"), vars(_seams)) for node in nodes]  # noqa: S307 - ours
+    return [eval(compile(ast.Expression(node), "<seams>", "eval"), vars(_seams)) for node in nodes]  # noqa: S307 - ours
 
 
 NAMES = [(name, modules) for name, *modules in map(values, (call.args for call in calls("_first")))]
