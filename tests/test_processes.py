@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from forking import FORKED, ends_well, in_child
 
 from eks_cross_account import RoleHop, TokenProvider, assume_roles, verify_token
 from eks_cross_account.credentials import session_source
@@ -21,36 +22,11 @@ if TYPE_CHECKING:
     from eks_cross_account.sandbox import Sandbox
 
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
-FORKED = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def provider() -> TokenProvider:
     source = assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")
     return TokenProvider(source, cluster_name="analytics", region="eu-west-1")
-
-
-def in_child(work: Any) -> int:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-
-def ends_well(pid: int, seconds: float) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.02)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return False
 
 
 @FORKED

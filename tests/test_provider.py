@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from forking import FORKED, ends_well, in_child
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens import CREDENTIALS, assert_no_canary
@@ -649,7 +650,7 @@ def test_a_stale_token_is_served_at_once_while_the_attempt_runs(clock: Clock) ->
     async def scenario() -> Any:
         token = await provider.aget_token()
         source.gate.set()
-        await next(iter(provider._coroutines._waiting.values()))
+        await next(iter(provider._coroutines._waiting.here().of.values()))
         return token
 
     assert key_of(asyncio.run(scenario())) == key_of(old)
@@ -701,7 +702,7 @@ def test_a_loop_that_ends_during_an_attempt_leaves_no_noise(clock: Clock, caplog
     source.gate.set()
 
     assert key_of(provider.get_token()) in {"ASIASESSION00001", "ASIASESSION00002"}
-    with provider._flight().lock:
+    with provider._flights.here().lock:
         assert source.calls == 2
     assert caplog.records == []
 
@@ -716,7 +717,7 @@ def test_where_no_thread_can_be_started_coroutines_get_the_good_token_or_an_erro
     """A container at its limit of processes; waiting for what was never begun would be waiting for ever."""
     source = Source(clock, 10 * MINUTE)
     provider = provider_of(source, clock)
-    monkeypatch.setattr(_flight, "_EXECUTORS", {})
+    monkeypatch.setattr(_flight, "_EXECUTOR", _flight.OfProcess(_flight._executor))
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
         for _ in range(2):
@@ -857,19 +858,7 @@ def test_a_handler_of_signals_has_the_good_token_and_makes_no_other_attempt(cloc
 # --- forks and pickles
 
 
-def in_child(work: Any) -> None:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(pid, 0)[1] == 0
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@FORKED
 def test_a_child_that_was_forked_during_a_refresh_makes_its_own(clock: Clock) -> None:
     source = Source(clock)
     source.gate.clear()
@@ -883,12 +872,12 @@ def test_a_child_that_was_forked_during_a_refresh_makes_its_own(clock: Clock) ->
         assert provider.get_token()
         assert asyncio.run(provider.aget_token())
 
-    in_child(child)
+    assert ends_well(in_child(child), 60)
     source.gate.set()
     thread.join(20)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@FORKED
 def test_a_child_keeps_the_token_that_its_parent_had(clock: Clock) -> None:
     source = Source(clock)
     provider = provider_of(source, clock)
@@ -898,7 +887,7 @@ def test_a_child_keeps_the_token_that_its_parent_had(clock: Clock) -> None:
         assert provider.get_token() is token
         assert asyncio.run(provider.aget_token()) is token
 
-    in_child(child)
+    assert ends_well(in_child(child), 60)
     assert source.calls == 1
 
 

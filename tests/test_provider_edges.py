@@ -110,12 +110,13 @@ def test_a_process_has_one_executor_whose_threads_say_whose_they_are() -> None:
 
 
 def test_each_process_has_an_executor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_flight, "_EXECUTORS", {})
+    executors = _flight.OfProcess(_flight._executor)
+    monkeypatch.setattr(_flight, "_EXECUTOR", executors)
     for pid in (1, 2, 2):
         monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
         submit(lambda: None).result()
 
-    parents, childs = _flight._EXECUTORS[1], _flight._EXECUTORS[2]
+    parents, childs = executors._made[1], executors._made[2]
 
     assert childs is not parents
     for each in (parents, childs):

@@ -26,16 +26,18 @@ T = TypeVar("T")
 _THREADS = 4
 
 
-class ProcessLock:
-    """A lock of one process. ``here()``: this process's."""
+class OfProcess(Generic[T]):
+    """Something that each process has its own of, made by ``make`` when it is first asked for: a lock, threads."""
 
-    def __init__(self) -> None:
-        self._locks: dict[int, threading.RLock] = {}
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[int, T] = {}
 
-    def here(self) -> threading.RLock:
-        """To be used by ``with``."""
+    def here(self) -> T:
+        """Of the process that asks."""
         pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
+        made = self._made.get(pid)
+        return made if made is not None else self._made.setdefault(pid, self._make())
 
 
 class _Ended(Generic[T]):
@@ -52,12 +54,11 @@ class Flight(Generic[T]):
     """One attempt at a time; those who come while it is under way get its end, be it an error, and make no other."""
 
     def __init__(self) -> None:
-        self._ended: dict[int, _Ended[T]] = {}
+        self._ended: OfProcess[_Ended[T]] = OfProcess(_Ended)
 
     def join(self, attempt: Callable[[], T]) -> T:
         """What ``attempt``, or the one under way, returns or raises."""
-        pid = os.getpid()
-        last = self._ended.get(pid) or self._ended.setdefault(pid, _Ended())
+        last = self._ended.here()
         seen = last.times
         with last.lock:
             if last.times == seen:
@@ -85,12 +86,19 @@ def again(error: Exception) -> Exception:
     return made
 
 
+class _Waiting(Generic[T]):
+    """What the coroutines of each loop of this process wait for, and the lock of that."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.of: dict[asyncio.AbstractEventLoop, asyncio.Future[T]] = {}
+
+
 class LoopFlight(Generic[T]):
     """One attempt in our own threads for all coroutines of a loop; a loop that is no more is not kept."""
 
     def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._waiting: dict[tuple[int, asyncio.AbstractEventLoop], asyncio.Future[T]] = {}
+        self._waiting: OfProcess[_Waiting[T]] = OfProcess(_Waiting)
 
     def join(self, attempt: Callable[[], T]) -> asyncio.Future[T]:
         """To be awaited by ``asyncio.shield``: others may await it too. Raises CredentialsUnavailableError.
@@ -100,20 +108,21 @@ class LoopFlight(Generic[T]):
         import asyncio  # noqa: PLC0415 - loaded already where there is a loop
 
         loop = asyncio.get_running_loop()
-        key = os.getpid(), loop
-        with self._lock.here():
-            waiting = self._waiting.get(key)
+        known = self._waiting.here()
+        with known.lock:
+            waiting = known.of.get(loop)
             if waiting is not None:
                 return waiting
             started = submit(attempt)
-            waiting = self._waiting[key] = loop.create_future()
+            waiting = known.of[loop] = loop.create_future()
         started.add_done_callback(partial(self._land, loop, waiting))
         return waiting
 
     def _land(self, loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[T], ended: Future[T]) -> None:
         """Bring the attempt's end to those who await it; a loop that was closed meanwhile has none."""
-        with self._lock.here():
-            self._waiting.pop((os.getpid(), loop), None)
+        known = self._waiting.here()
+        with known.lock:
+            known.of.pop(loop, None)
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, waiting, ended)
 
@@ -129,7 +138,13 @@ def _settle(waiting: asyncio.Future[T], ended: Future[T]) -> None:
     waiting.exception()  # looked at: that nobody awaits it any more is no news, the next caller hears of it
 
 
-_EXECUTORS: dict[int, ThreadPoolExecutor] = {}
+def _executor() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
+
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="eks-token")
+
+
+_EXECUTOR = OfProcess(_executor)
 
 
 def submit(call: Callable[[], T]) -> Future[T]:
@@ -137,13 +152,8 @@ def submit(call: Callable[[], T]) -> Future[T]:
 
     Raises CredentialsUnavailableError where no thread can be had.
     """
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where coroutines wait
-
-    pid = os.getpid()
-    made = _EXECUTORS.get(pid)
-    executor = made or _EXECUTORS.setdefault(pid, ThreadPoolExecutor(_THREADS, thread_name_prefix="eks-token"))
     try:
-        return executor.submit(call)
+        return _EXECUTOR.here().submit(call)
     except RuntimeError as error:  # no more threads for this user or container; or the interpreter is ending
         raise CredentialsUnavailableError(f"no thread to ask for credentials in: {error}") from None
 

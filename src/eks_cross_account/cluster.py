@@ -53,6 +53,19 @@ class Cluster:
         return self.arn.split(":")[4] if self.arn.count(":") >= 5 else ""  # noqa: PLR2004 - an ARN's sections
 
 
+def authority_pem(cluster: Cluster) -> str:
+    """The cluster's CA, as its clients read it. Raises ClusterError for what is none."""
+    import base64  # noqa: PLC0415 - with ssl, only where a client is made
+    import ssl  # noqa: PLC0415 - heavy
+
+    try:
+        pem = base64.b64decode(cluster.certificate_authority, validate=True).decode("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ValueError, ssl.SSLError):
+        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not a PEM in base64") from None
+    return pem
+
+
 @dataclass(frozen=True, slots=True)
 class DescribedEntry:
     """An access entry as EKS describes it. ``type``: STANDARD, or one for nodes; times: None where EKS says none."""

@@ -7,10 +7,7 @@ client's own REST object, whose ``request(method, url, headers=...)`` all releas
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-import ssl
 import weakref
 from contextvars import ContextVar
 from importlib import import_module
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account._discretion import quiet
-from eks_cross_account.cluster import Cluster, describe_cluster
+from eks_cross_account.cluster import Cluster, authority_pem, describe_cluster
 from eks_cross_account.credentials import (
     KeptSource,
     RoleHop,
@@ -216,11 +213,7 @@ def _authority_file(cluster: Cluster) -> tuple[str, Callable[[], None]]:
 
     /proc/self is whoever asks, so a forked child finds its own copy of the descriptor.
     """
-    try:
-        pem = base64.b64decode(cluster.certificate_authority, validate=True)
-        ssl.create_default_context(cadata=pem.decode("ascii"))
-    except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
-        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not a PEM in base64") from None
+    pem = authority_pem(cluster).encode()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("eks-cluster-ca")
         os.write(descriptor, pem)

@@ -13,10 +13,10 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eks_cross_account import endpoints
-from eks_cross_account._flight import LoopFlight, again
+from eks_cross_account._flight import LoopFlight, OfProcess, again
 from eks_cross_account.credentials import (
     FrozenCredentials,
     KeptSource,
@@ -103,13 +103,19 @@ class _Flight:
         self.swap = threading.RLock()
         self.under_way = False
         self.failures = 0
-        self.failed_at: datetime | None = None
-        self.not_before: datetime | None = None
-        self.error: Exception | None = None
+        self.failed: _Failed | None = None
+
+
+class _Failed(NamedTuple):
+    """The last attempt, where it failed, and until when no other is made."""
+
+    error: Exception
+    at: datetime
+    not_before: datetime
 
     def rests(self, now: datetime) -> bool:
-        """Whether the last attempt failed so short ago that no other is made; not where the clock was set back."""
-        return self.failed_at is not None and self.not_before is not None and self.failed_at <= now < self.not_before
+        """Not where the clock was set back meanwhile."""
+        return self.at <= now < self.not_before
 
 
 class TokenProvider:
@@ -147,7 +153,7 @@ class TokenProvider:
         self._held: _Held | None = None
         self._forced_at: datetime | None = None
         self._force = False
-        self._flights: dict[int, _Flight] = {}  # by process id: a child must not wait for its parent's lock
+        self._flights: OfProcess[_Flight] = OfProcess(_Flight)  # a child must not wait for its parent's lock
         self._coroutines: LoopFlight[EksToken] = LoopFlight()
 
     def __repr__(self) -> str:
@@ -159,7 +165,7 @@ class TokenProvider:
         token = self._fresh(now)
         if token is not None:
             return token
-        flight = self._flight()
+        flight = self._flights.here()
         good = None if self._force else self._usable(now)
         if good is None:
             with flight.lock:
@@ -200,7 +206,7 @@ class TokenProvider:
         minute: an identity that is not mapped, and a thousand pods, must not become a storm at STS.
         """
         now = self._clock()
-        with self._flight().swap:
+        with self._flights.here().swap:
             held = self._held
             if held is None or held.token.value != token.value:
                 return
@@ -244,7 +250,7 @@ class TokenProvider:
             signed = self._signed(held.credentials, held.fetched_at, held.since, now)
         except CredentialsError:
             return None
-        with self._flight().swap:
+        with self._flights.here().swap:
             if self._held is held:  # else a refresh came between, and has better credentials
                 self._held = signed
         return signed.token
@@ -256,10 +262,10 @@ class TokenProvider:
         if token is not None:
             return token
         usable = self._usable(now)
-        if flight.error is not None and flight.rests(now):
+        if flight.failed is not None and flight.failed.rests(now):
             if usable is not None:
                 return usable
-            raise again(flight.error)
+            raise again(flight.failed.error)
         outer, flight.under_way = flight.under_way, True
         try:
             held = self._held
@@ -278,7 +284,7 @@ class TokenProvider:
             return usable
         finally:
             flight.under_way = outer
-        flight.failures, flight.failed_at, flight.not_before, flight.error = 0, None, None, None
+        flight.failures, flight.failed = 0, None
         with flight.swap:
             self._held, self._force = found, False
         return found.token
@@ -288,13 +294,12 @@ class TokenProvider:
         usable = self._usable(now)
         pause = min(_BACK_OFF * 2**flight.failures, _LONGEST_OUTAGE_BACK_OFF if usable is None else _LONGEST_BACK_OFF)
         flight.failures = min(flight.failures + 1, 10)
-        flight.failed_at, flight.error = now, again(error)
         until = now + pause
         if usable is not None:
             # no pause outlasts what is good: when that ends, somebody has to ask
             until = min(until, usable.expiration)
             self._force = False  # what was refused once may be all there is
-        flight.not_before = until
+        flight.failed = _Failed(again(error), now, until)
 
     def _signed(self, credentials: FrozenCredentials, fetched_at: datetime, since: datetime, now: datetime) -> _Held:
         margin = share(credentials.expiration, since, _MARGIN, _MARGIN_SHARE)
@@ -319,10 +324,6 @@ class TokenProvider:
                 stale_after(self._end(credentials, fetched_at), fetched_at), stale_after(token.expiration, now)
             ),
         )
-
-    def _flight(self) -> _Flight:
-        pid = os.getpid()
-        return self._flights.get(pid) or self._flights.setdefault(pid, _Flight())
 
 
 def _remade(

@@ -16,17 +16,18 @@ import json
 import logging
 import os
 import re
+import threading
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
 from eks_cross_account._discretion import discreet
-from eks_cross_account._flight import Flight, LoopFlight, ProcessLock, renew_locks_after_fork
+from eks_cross_account._flight import Flight, LoopFlight, OfProcess, renew_locks_after_fork
 from eks_cross_account._printable import printable
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from eks_cross_account.airflow._target import Target
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 renew_locks_after_fork(base_aws.SessionFactory, AwsConnectionWrapper)  # a task is a fork of its worker
 
@@ -105,7 +107,7 @@ class Connected:
     @property
     def key(self) -> tuple[object, ...]:
         """Two tasks with equal keys may share credentials and tokens; anything that could differ is in it."""
-        return (self.target, self.digest, self.region, self.sts_region, endpoints.partition_of(self.region), self.hops)
+        return (self.target, self.region, self.source_key)
 
     @property
     def source_key(self) -> tuple[object, ...]:
@@ -492,24 +494,33 @@ class Access:
 
 _ACCESSES: WeakValueDictionary[tuple[object, ...], Access] = WeakValueDictionary()
 _SOURCES: WeakValueDictionary[tuple[object, ...], KeptSource] = WeakValueDictionary()
-_REGISTRY = ProcessLock()
+_REGISTRY = OfProcess(threading.RLock)
 
 
 def access_of(connected: Connected) -> Access:
     """The shared one; it lives as long as a hook or a trigger holds it."""
-    made = Access(connected)
+    return _shared(_ACCESSES, connected.key, lambda: Access(connected))
+
+
+def _shared(registry: WeakValueDictionary[tuple[object, ...], T], key: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What the registry has under the key; made where nobody holds one any more."""
     with _REGISTRY.here():
-        return _ACCESSES.setdefault(connected.key, made)
+        found = registry.get(key)
+        if found is None:
+            found = registry[key] = make()
+        return found
 
 
 def _source_of(connected: Connected) -> KeptSource:
     """The credentials of a connection and its hops: one for all clusters that are reached this way."""
-    session = ConnectionSession(connected)
-    base = KeptSource(ConnectionSource(connected))
-    chain = assume_roles(base, connected.hops, region=connected.sts_region, session=session)
-    made = chain if isinstance(chain, KeptSource) else base
-    with _REGISTRY.here():
-        return _SOURCES.setdefault(connected.source_key, made)
+
+    def make() -> KeptSource:
+        session = ConnectionSession(connected)
+        base = KeptSource(ConnectionSource(connected))
+        chain = assume_roles(base, connected.hops, region=connected.sts_region, session=session)
+        return chain if isinstance(chain, KeptSource) else base
+
+    return _shared(_SOURCES, connected.source_key, make)
 
 
 def base_session(connected: Connected) -> Any:  # noqa: ANN401 - boto3's

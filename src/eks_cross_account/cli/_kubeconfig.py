@@ -5,14 +5,12 @@ It holds no secret: endpoint and CA of the cluster, and the command that finds i
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import re
 import shlex
-import ssl
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eks_cross_account import endpoints
@@ -20,8 +18,8 @@ from eks_cross_account._printable import printable
 from eks_cross_account._version import __version__
 from eks_cross_account.cli._main import OK, CannotError, UsageError, role_hops
 from eks_cross_account.cli._terminal import Working
-from eks_cross_account.cluster import Cluster, describe_cluster
-from eks_cross_account.credentials import assume_roles, botocore_session, caller_region, find_region, session_source
+from eks_cross_account.cluster import Cluster, authority_pem, describe_cluster
+from eks_cross_account.credentials import assume_roles, botocore_session, caller_region, find_region, freeze
 from eks_cross_account.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 _SERVER = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 _SCRIPTS = {"eks-token-check", "eks-cross-account"}
-_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INSTALL_HINT = (
     f"The plugin is eks-token-check of the Python package eks-cross-account ({__version__} wrote this): install it "
     "(pipx install eks-cross-account), then write this file anew with: eks-token-check kubeconfig"
@@ -59,8 +56,11 @@ def kubeconfig(options: argparse.Namespace) -> int:
 def _check_meant(options: argparse.Namespace) -> None:
     if (options.cluster_endpoint is None) != (options.cluster_ca is None):
         raise UsageError("--cluster-endpoint and --cluster-ca belong together: give both or neither")
-    if options.namespace is not None and not _NAMESPACE.fullmatch(options.namespace):
-        raise UsageError(f"--namespace {printable(options.namespace)}: a namespace is a DNS label")
+    if options.namespace is not None:
+        from eks_cross_account.diagnosis.manifests import is_namespace  # noqa: PLC0415 - and with it all of its room
+
+        if not is_namespace(options.namespace):
+            raise UsageError(f"--namespace {printable(options.namespace)}: a namespace is a DNS label")
 
 
 def _cluster(options: argparse.Namespace, hops: Sequence[RoleHop]) -> tuple[str, Cluster]:
@@ -73,8 +73,12 @@ def _cluster(options: argparse.Namespace, hops: Sequence[RoleHop]) -> tuple[str,
         return region, cluster
     session = botocore_session(profile=options.profile)
     region = find_region(options.region, session, os.environ)
-    source = session_source(session, profile=options.profile)
-    source = assume_roles(source, hops, region=caller_region(session, os.environ) or region, session=session)
+    source = assume_roles(
+        partial(freeze, session, profile=options.profile),
+        hops,
+        region=caller_region(session, os.environ) or region,
+        session=session,
+    )
     try:
         return region, describe_cluster(source, options.cluster_name, region=region, session=session)
     except ClusterError as error:
@@ -89,11 +93,7 @@ def _check_fit(cluster: Cluster) -> None:
         raise ClusterError(f"cluster {cluster.name} is {cluster.status}, and has no endpoint (yet)")
     if not _SERVER.fullmatch(cluster.endpoint):
         raise ClusterError(f"{printable(cluster.endpoint)} is not the https:// address of an API server")
-    try:
-        pem = base64.b64decode(cluster.certificate_authority, validate=True).decode("ascii")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except (binascii.Error, ValueError, ssl.SSLError):
-        raise ClusterError(f"the certificate authority of cluster {cluster.name} is not a PEM in base64") from None
+    authority_pem(cluster)
 
 
 def _program() -> list[str]:
