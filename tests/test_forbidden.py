@@ -283,6 +283,13 @@ def test_a_resource_that_a_line_break_may_have_split_is_not_guessed() -> None:
     )
 
 
+@pytest.mark.parametrize("rest", ["", "batch", "batch/v"])
+def test_of_a_group_that_was_cut_only_what_the_beginning_names_is_known(rest: str) -> None:
+    text = f'jobs.batch is forbidden: User "{ROBOT}" cannot list resource "jobs" in API group "{rest}'
+
+    assert explain_forbidden(text) == (Denial("rbac", ROBOT, "list", "jobs", api_group="batch"),)
+
+
 # --- any sentence, in any wrapper
 
 
