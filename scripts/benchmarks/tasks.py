@@ -54,7 +54,9 @@ def run(tools: Any, row: Any, operator: str, python: Path, database: Path) -> di
         found = tools.outcome(row, stand, done, folder)
         if not found.is_green:
             raise RuntimeError(f"{operator}: {found.state}: {found.evidence}\n{done.output[-3000:]}")
+        started = float((folder / "started").read_text().split()[0])
         return {
+            "auth": stand.sandbox.kubernetes_requests[0].at.timestamp() - started,
             "seconds": found.seconds,
             "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
             "memory": int((folder / "memory").read_text()) / 1024,

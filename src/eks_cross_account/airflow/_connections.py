@@ -390,8 +390,8 @@ class ConnectionSession:
         return self._credentials() if self._credentials else None
 
     def get_default_client_config(self) -> Any:  # noqa: ANN401 - botocore's Config
-        """The connection's config_kwargs."""
-        return self._wrapper.botocore_config or self._base().get_default_client_config()
+        """The connection's config_kwargs; None where it has none, as a new botocore session says."""
+        return self._wrapper.botocore_config
 
     def get_config_variable(self, name: str) -> Any:  # noqa: ANN401 - botocore's
         """Of the connection's profile, or the default one; ``region`` is the caller's."""
