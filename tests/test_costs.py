@@ -13,13 +13,27 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from tokens import CREDENTIALS
 
-from eks_cross_account import FrozenCredentials, TokenProvider, encode_token, presign, violations
+from eks_cross_account import (
+    FrozenCredentials,
+    RoleHop,
+    TokenProvider,
+    assume_roles,
+    encode_token,
+    presign,
+    violations,
+)
+from eks_cross_account.credentials import botocore_session, session_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from eks_cross_account.sandbox import Sandbox
+
+ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 ENVIRON = {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE01", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "y",
            "AWS_REGION": "eu-west-1"}  # fmt: skip
@@ -61,8 +75,8 @@ TOKEN = minted()
     ("call", "most"),
     [
         pytest.param(provider().get_token, 5, id="a fresh token"),
-        pytest.param(minted, 130, id="a new token"),
-        pytest.param(lambda: violations(TOKEN, now=NOW, region="eu-west-1"), 900, id="all rules over a token"),
+        pytest.param(minted, 90, id="a new token"),
+        pytest.param(lambda: violations(TOKEN, now=NOW, region="eu-west-1"), 600, id="all rules over a token"),
     ],
 )
 def test_what_is_done_often_takes_few_calls(call: Callable[[], Any], most: int) -> None:
@@ -84,3 +98,31 @@ def test_the_command_token_loads_little() -> None:
     assert loaded & HEAVY == set()
     assert {name for name in loaded if name.startswith("eks_cross_account.diagnosis")} == set()
     assert len(loaded) <= 110
+
+
+def test_botocores_data_files_are_read_once_in_a_process(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = JSONFileLoader.load_file
+
+    def ask() -> None:  # with sessions and clients of its own
+        assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")()
+
+    def noted(self: JSONFileLoader, file_path: str) -> Any:
+        read.append(file_path)
+        return real(self, file_path)
+
+    assert eks_sandbox.requests == []
+    ask()
+    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+
+    ask()
+
+    assert [it.operation for it in eks_sandbox.requests] == ["sts:AssumeRole"] * 2
+    assert read == []
+
+
+def test_a_folder_of_data_files_that_is_set_later_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    botocore_session()
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+
+    assert str(tmp_path) in botocore_session().get_component("data_loader").search_paths

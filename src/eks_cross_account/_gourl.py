@@ -84,6 +84,8 @@ def parse_query(query: str) -> tuple[list[tuple[str, str]], bool]:
 
 def unescape(raw: str) -> str:
     """Decode ``%XX``; UrlError at a percent sign that two hex digits do not follow."""
+    if "%" not in raw:
+        return raw
     _check_escapes(raw)
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), raw)
 

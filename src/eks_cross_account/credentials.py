@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -514,7 +514,23 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
         made.get_scoped_config()
     except BotoCoreError as error:  # no such profile, or a file that cannot be read
         raise CredentialsUnavailableError(f"AWS configuration: {_said(error)}") from without_frames(error)
+    share_data_files(made)
     return made
+
+
+def share_data_files(session: Any) -> None:  # noqa: ANN401 - a botocore session
+    """Let a new session's clients be made of the process's one copy of botocore's data files.
+
+    Endpoints and service models are megabytes of JSON, which each session reads anew: nine tenths of a client's making.
+    """
+    session.register_component("data_loader", _data_files(session.get_config_variable("data_path")))
+
+
+@lru_cache(maxsize=4)
+def _data_files(data_path: str | None) -> Any:  # noqa: ANN401 - botocore's Loader
+    from botocore.loaders import create_loader  # noqa: PLC0415 - heavy, only where AWS is asked
+
+    return create_loader(data_path)
 
 
 def _said(error: BaseException) -> str:

@@ -117,7 +117,7 @@ def violations(
     texts = [_gourl.text(name) for name, _ in pairs]
     names = tuple((name, _gourl.lower(name)) for name in texts)
     now_ns = (now - _EPOCH) // timedelta(microseconds=1) * 1000
-    subject = _Subject(url, names, clean, single_parameters(url), now_ns, partition, region)
+    subject = _Subject(url, names, clean, single_parameters(pairs), now_ns, partition, region)
     found: list[Violation] = []
     for rule in (*_VERIFIER, *_STS):
         found.extend(rule(subject))

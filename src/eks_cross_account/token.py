@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
@@ -36,6 +37,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,48}")  # shorter than a signature
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"  # RFC 3986; SigV4 quotes all else
+_VISIBLE = bytes(range(0x21, 0x7F))  # of ASCII
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # the Gregorian calendar repeats; it carries year 0, which datetime lacks
 _NANOSECONDS = 10**9
@@ -155,7 +157,9 @@ def presign(  # noqa: PLR0913 - a token's parts
 
 def encode_token(url: str) -> str:
     """The token of a presigned URL: prefix and unpadded base64url."""
-    return PREFIX + urlsafe_b64encode(url.encode()).rstrip(b"=").decode("ascii")
+    # base64.urlsafe_b64encode and rstrip, in half their time
+    text = b2a_base64(url.encode(), newline=False).decode("ascii")
+    return PREFIX + text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decode_token(token: str) -> DecodedToken:
@@ -164,7 +168,8 @@ def decode_token(token: str) -> DecodedToken:
     Raises MalformedTokenError (``.rule``: too_large, prefix, base64 or url_parse) and nothing else.
     """
     url = read_url(token)
-    parameters = single_parameters(url)
+    pairs, _ = _gourl.parse_query(url.query)
+    parameters = single_parameters(pairs)
     host = url.host if _DECODABLE_HOST.fullmatch(url.host) else None
     credential = _CREDENTIAL.fullmatch(parameters.get("x-amz-credential", ""))
     expires = _INTEGER.fullmatch(parameters.get("x-amz-expires", ""))
@@ -246,9 +251,8 @@ def read_url(token: str) -> _gourl.Url:
         raise MalformedTokenError(f"the token's content is not a URL: {error}", rule="url_parse") from None
 
 
-def single_parameters(url: _gourl.Url) -> dict[str, str]:
-    """The query parameters that occur once, by their lower-cased name, as text."""
-    pairs, _ = _gourl.parse_query(url.query)
+def single_parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The parameters of a parsed query that occur once, by their lower-cased name, as text."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(_gourl.lower(_gourl.text(name)), []).append(_gourl.text(value))
@@ -302,7 +306,7 @@ def _check_credentials(credentials: SigningCredentials) -> None:
         missing = "access key id" if not access_key else "secret access key"
         raise CredentialsError(f"the credentials have no {missing}: nothing can be signed with them")
     for name, value in (("access key id", access_key), ("secret access key", secret_key), ("session token", token)):
-        if value and (not value.isascii() or not value.isprintable() or " " in value):
+        if value and (not value.isascii() or value.encode().translate(None, _VISIBLE)):
             raise CredentialsError(f"the {name} has a blank, a line end or a non-ASCII character in it: copy it again")
     if not _ACCESS_KEY_ID.fullmatch(access_key):
         raise CredentialsError("the access key id has characters that no key id has: are key id and secret swapped?")

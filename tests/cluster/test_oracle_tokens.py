@@ -95,7 +95,8 @@ def difference_in_identity(reply: dict[str, Any] | None, verdict: dict[str, Any]
 def at_the_edge(question: dict[str, Any]) -> bool:
     """Whether the token's life ends, or has just ended, at this instant."""
     try:
-        date = amz_date_ns(single_parameters(read_url(question["token"])).get("x-amz-date", ""))
+        pairs, _ = _gourl.parse_query(read_url(question["token"]).query)
+        date = amz_date_ns(single_parameters(pairs).get("x-amz-date", ""))
     except MalformedTokenError:
         return False
     now = question["clock"].timestamp() * 10**9

@@ -41,6 +41,7 @@ from eks_cross_account.credentials import (
     find_region,
     freeze,
     refused,
+    share_data_files,
     utc_now,
 )
 from eks_cross_account.errors import (
@@ -287,8 +288,10 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
     wrapper.region_name = connected.sts_region
     factory = base_aws.SessionFactory(conn=wrapper, region_name=connected.sts_region, config=_config(wrapper))
     if wrapper.role_arn:
+        basic = botocore_session(factory.basic_session)
+        share_data_files(basic)
         # old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know
-        botocore_session(factory.basic_session).set_config_variable("sts_regional_endpoints", "regional")
+        basic.set_config_variable("sts_regional_endpoints", "regional")
     return factory
 
 
