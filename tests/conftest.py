@@ -27,10 +27,12 @@ _ALSO = {
     "SSL_CERT_FILE",
 }
 
-# where coverage is judged the same examples are drawn each time: a branch that only chance takes would be a coin
+# of a property CI draws more examples; and where coverage is judged the same each time: a branch that only chance takes
+# would be a coin
 settings.register_profile(
     "default",
     deadline=None,
+    max_examples=100 if os.environ.get("CI") else 30,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("COVERAGE")),
 )
