@@ -18,6 +18,8 @@ from eks_cross_account.sts import verify_token
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import kubernetes.client
+
     from eks_cross_account.provider import TokenProvider
     from eks_cross_account.token import EksToken
 
@@ -68,16 +70,18 @@ class CrossAccountEksHook(BaseHook):  # type: ignore[misc] # Airflow has no type
         return self.provider.get_token()
 
     @cached_property
-    def api_client(self) -> Any:  # noqa: ANN401 - kubernetes.client.ApiClient
+    def api_client(self) -> kubernetes.client.ApiClient:
         """A Kubernetes client that stays authenticated. Raises EksTokenError."""
-        return EksKubernetesHook(target=self.target, access=self._access, conn_id=None).get_conn()
+        made: kubernetes.client.ApiClient
+        made = EksKubernetesHook(target=self.target, access=self._access, conn_id=None).get_conn()
+        return made
 
-    def get_conn(self) -> Any:  # noqa: ANN401 - as above
+    def get_conn(self) -> kubernetes.client.ApiClient:
         """As ``api_client``, the name that Airflow gives it."""
         return self.api_client
 
     @cached_property
-    def core_v1(self) -> Any:  # noqa: ANN401 - kubernetes.client.CoreV1Api
+    def core_v1(self) -> Any:  # noqa: ANN401 - its methods have no types, and what pyright infers for them is wrong
         """CoreV1Api of ``api_client``."""
         import kubernetes.client  # noqa: PLC0415 - heavy, and here already where it is used
 

@@ -84,6 +84,10 @@ class CrossAccountEksMixin(KubernetesPodOperator):  # type: ignore[misc] # as ab
     when authentication or authorization failed. All other arguments are those of the class behind.
     """
 
+    cluster_name: str
+    region: str | None
+    aws_conn_id: str | None
+
     eks_template_fields: ClassVar[tuple[str, ...]] = (
         "cluster_name",
         "region",
