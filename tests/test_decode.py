@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokens import CREDENTIALS, NOW, SIGNATURE, assert_no_canary, token, token_of, url
 
 from eks_cross_account import EksToken, MalformedTokenError, decode_token, encode_token, presign, violations
+from eks_cross_account.token import amz_date_ns
 
 GOOD = token()
 MALFORMED = {"too_large", "prefix", "base64", "url_parse"}
@@ -246,3 +247,11 @@ def test_a_token_hides_its_value() -> None:
     assert str(made) == repr(made) == f"{made}"
     assert repr(made) == "EksToken(expiration=datetime.datetime(2026, 2, 3, 0, 0, tzinfo=datetime.timezone.utc))"
     assert made.bearer == "Bearer " + GOOD
+
+
+@pytest.mark.parametrize("year", [399, 400, 401, 1970, 2000])
+def test_a_date_is_that_of_the_calendar_on_both_sides_of_a_cycle(year: int) -> None:
+    moment = datetime(year, 3, 1, 4, 5, 6, tzinfo=UTC)
+
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    assert amz_date_ns(f"{year:04d}0301T040506Z") == seconds * 10**9

@@ -583,3 +583,52 @@ def test_ten_megabytes_are_read() -> None:
     text = piece * (10_000_000 // len(piece)) + "\n\n" + LISTED + "\n"
 
     assert explain_forbidden(text)[-1] == listed()
+
+
+# --- what only a changed program showed
+
+
+def in_traceback(name: str) -> str:
+    return f'Traceback (most recent call last):\n  File "x.py", line 1, in y\nApiException: {DELETED.replace("p1", name)}\n'
+
+
+@pytest.mark.parametrize(
+    ("between", "order"),
+    [
+        pytest.param(
+            "\nDuring handling of the above exception, another exception occurred:\n\n", ["b", "a"], id="chained"
+        ),
+        pytest.param("\nINFO - tried again\n", ["a", "b"], id="of two tries"),
+    ],
+)
+def test_only_chained_exceptions_come_last_first(between: str, order: list[str]) -> None:
+    found = explain_forbidden(f"INFO - a task\n{in_traceback('a')}{between}{in_traceback('b')}")
+
+    assert [denial.name for denial in found] == order
+
+
+def test_the_api_group_of_an_event_without_a_message_is_that_of_its_object() -> None:
+    event = {
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "verb": "get", "user": {"username": ROBOT},
+        "objectRef": {"resource": "jobs", "namespace": "data", "name": "j", "apiGroup": "batch"},
+        "responseStatus": {"code": 403}, "annotations": {"authorization.k8s.io/decision": "forbid"},
+    }  # fmt: skip
+
+    (denial,) = explain_forbidden(json.dumps(event))
+
+    assert (denial.resource, denial.api_group, denial.name) == ("jobs", "batch", "j")
+
+
+def test_the_verb_of_a_sentence_that_was_cut_is_the_one_where_it_ends() -> None:
+    text = f'Error from server (Forbidden): jobs.batch "j" is forbidden: User "{ROBOT}" cannot list jo'
+
+    (denial,) = explain_forbidden(text)
+
+    assert (denial.verb, denial.resource, denial.api_group) == ("list", "jobs", "batch")
+
+
+@pytest.mark.parametrize("head", ['"', 'pods \\"p1"', 'pods "p1\\"'])
+def test_a_name_whose_quotes_are_no_pair_is_none(head: str) -> None:
+    (denial,) = explain_forbidden(DELETED.replace('pods "p1"', head, 1))
+
+    assert (denial.user, denial.verb, denial.resource, denial.name) == (ROBOT, "delete", "pods", None)

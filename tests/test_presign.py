@@ -253,6 +253,7 @@ def test_the_largest_token_fits_and_a_byte_more_names_the_session_tokens_size() 
     assert violations(largest, now=NOW) == ()
     with pytest.raises(CredentialsError, match=r"would have 4097 bytes .* the session token has 2681 bytes") as raised:
         sign(credentials=too_long)
+    assert raised.value.rule == "too_large"
     assert "tttt" not in str(raised.value)
 
 
@@ -339,7 +340,7 @@ def test_an_arn_for_a_name_is_told_from_a_wrong_name(name: str, hinted: bool) ->
     with pytest.raises(ClusterError) as raised:
         sign(cluster_name=name)
 
-    assert (HINT in str(raised.value)) == hinted
+    assert (f"EKS cluster {HINT}: expected" in str(raised.value)) == hinted
 
 
 def test_a_host_and_a_form_of_host_are_one_too_many() -> None:

@@ -364,8 +364,8 @@ def _signature(  # noqa: PLR0913, PLR0917 - the parts that SigV4 signs, in its o
     to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"
     key = b"AWS4" + secret_key.encode()
     for part in scope.split("/"):
-        key = hmac.digest(key, part.encode("utf-8", "surrogatepass"), "sha256")
-    return hmac.digest(key, to_sign.encode("utf-8", "surrogatepass"), "sha256").hex()
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
 
 def _decode_payload(payload: bytes) -> bytes:
