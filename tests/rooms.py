@@ -10,8 +10,8 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
     "_printable", "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping",
-    "_discretion", "_flight", "credentials", "provider", "sts", "cluster", "kubernetes", "diagnosis", "airflow",
-    "sandbox", "cli",
+    "_discretion", "_flight", "_data_files", "credentials", "provider", "sts", "cluster", "kubernetes",
+    "diagnosis", "airflow", "sandbox", "cli",
 )  # fmt: skip
 PURE = ROOMS[: ROOMS.index("_discretion")]
 PURE_FILES = {  # in a room that is not pure as a whole

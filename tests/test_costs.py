@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.exceptions import UnknownServiceError
+from botocore.loaders import JSONFileLoader, Loader
 from tokens import CREDENTIALS
 
 from eks_cross_account import (
@@ -101,8 +102,10 @@ def test_the_command_token_loads_little() -> None:
 
 
 def test_botocores_data_files_are_read_once_in_a_process(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the folders of all services are not looked through, but where botocore says in an error what it knows."""
     read: list[str] = []
     real = JSONFileLoader.load_file
+    monkeypatch.setattr(Loader, "list_available_services", lambda *_: pytest.fail("all services were looked for"))
 
     def ask() -> None:  # with sessions and clients of its own
         assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")()
@@ -126,3 +129,8 @@ def test_a_folder_of_data_files_that_is_set_later_is_read(monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
 
     assert str(tmp_path) in botocore_session().get_component("data_loader").search_paths
+
+
+def test_an_unknown_service_is_told_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownServiceError, match=r"Unknown service: 'ekss'\. Valid service names are: .* eks, "):
+        botocore_session().create_client("ekss", region_name="eu-west-1")

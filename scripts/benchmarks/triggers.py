@@ -133,8 +133,8 @@ async def watched(whose: str, pods: int, place: dict[str, str], mark: Callable[[
     lateness: list[float] = []
     triggers = [trigger(whose, number, pods, place) for number in range(pods)]
     tasks = [asyncio.create_task(watch(one, poll_of(pods) * number / pods)) for number, one in enumerate(triggers)]
-    # imports, the connection, the first token, what events there are; a program for each token of the peer
-    await asyncio.sleep(10 + (pods / 100 if whose == "ours" else pods * 5))
+    # imports, the connection, the first token, each pod's watch of events; a program for each token of the peer
+    await asyncio.sleep(10 + (pods / 40 if whose == "ours" else pods * 5))
     mark()
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticker = asyncio.create_task(late(lateness))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -509,6 +509,8 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     import botocore.session  # noqa: PLC0415 - heavy, only where AWS is asked
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
 
+    from eks_cross_account._data_files import share_data_files  # noqa: PLC0415 - it imports botocore
+
     made = botocore.session.Session(profile=profile)
     try:
         made.get_scoped_config()
@@ -516,21 +518,6 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
         raise CredentialsUnavailableError(f"AWS configuration: {_said(error)}") from without_frames(error)
     share_data_files(made)
     return made
-
-
-def share_data_files(session: Any) -> None:  # noqa: ANN401 - a botocore session
-    """Let a new session's clients be made of the process's one copy of botocore's data files.
-
-    Endpoints and service models are megabytes of JSON, which each session reads anew: nine tenths of a client's making.
-    """
-    session.register_component("data_loader", _data_files(session.get_config_variable("data_path")))
-
-
-@lru_cache(maxsize=4)
-def _data_files(data_path: str | None) -> Any:  # noqa: ANN401 - botocore's Loader
-    from botocore.loaders import create_loader  # noqa: PLC0415 - heavy, only where AWS is asked
-
-    return create_loader(data_path)
 
 
 def _said(error: BaseException) -> str:

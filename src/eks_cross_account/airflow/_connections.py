@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
+from eks_cross_account._data_files import share_data_files
 from eks_cross_account._discretion import discreet
 from eks_cross_account._flight import Flight, LoopFlight, OfProcess, renew_locks_after_fork
 from eks_cross_account._printable import printable
@@ -41,7 +42,6 @@ from eks_cross_account.credentials import (
     find_region,
     freeze,
     refused,
-    share_data_files,
     utc_now,
 )
 from eks_cross_account.errors import (

@@ -6,6 +6,7 @@ atexit function prints there would be a part of the credential for kubectl, and 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -41,7 +42,10 @@ class _Keys(NamedTuple):
 
 def token(options: argparse.Namespace) -> int:
     """Print the line; the exit code."""
-    answer = _own_stdout() if options.is_program else None
+    answer = None
+    if options.is_program:
+        gc.disable()  # where a role is assumed it takes a tenth of the time, and a process this short has no garbage
+        answer = _own_stdout()
     info = _exec_info(os.environ.get("KUBERNETES_EXEC_INFO", ""))
     region = options.region or _region_of(info)
     made = _minted(options, region)
