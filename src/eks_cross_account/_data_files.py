@@ -23,7 +23,7 @@ def share_data_files(session: Any) -> None:  # noqa: ANN401 - a botocore session
 
 @lru_cache(maxsize=4)
 def _loader(data_path: str | None) -> Any:  # noqa: ANN401 - botocore's Loader
-    loader = create_loader(data_path)
+    loader: Any = create_loader(data_path)
     loader.list_available_services = partial(_Services, loader)
     return loader
 
