@@ -12,9 +12,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import UnknownServiceError
-from botocore.loaders import JSONFileLoader, Loader
+from botocore.loaders import Loader
 from tokens import CREDENTIALS
 
 from eks_cross_account import (
@@ -101,34 +102,34 @@ def test_the_command_token_loads_little() -> None:
     assert len(loaded) <= 110
 
 
-def test_botocores_data_files_are_read_once_in_a_process(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the folders of all services are not looked through, but where botocore says in an error what it knows."""
-    read: list[str] = []
-    real = JSONFileLoader.load_file
+def test_the_folders_of_all_services_are_not_looked_through(
+    eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Loader, "list_available_services", lambda *_: pytest.fail("all services were looked for"))
 
-    def ask() -> None:  # with sessions and clients of its own
-        assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")()
+    assume_roles(session_source(), [RoleHop(ROLE)], region="eu-west-1")()
 
-    def noted(self: JSONFileLoader, file_path: str) -> Any:
-        read.append(file_path)
-        return real(self, file_path)
-
-    assert eks_sandbox.requests == []
-    ask()
-    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
-
-    ask()
-
-    assert [it.operation for it in eks_sandbox.requests] == ["sts:AssumeRole"] * 2
-    assert read == []
+    assert [it.operation for it in eks_sandbox.requests] == ["sts:AssumeRole"]
 
 
-def test_a_folder_of_data_files_that_is_set_later_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    botocore_session()
+def test_a_session_of_the_users_lists_services_as_botocore_does(eks_sandbox: Sandbox) -> None:
+    own = botocore.session.Session()
+    loader = own.get_component("data_loader")
+
+    assume_roles(session_source(own), [RoleHop(ROLE)], region="eu-west-1")()
+
+    assert [it.operation for it in eks_sandbox.requests] == ["sts:AssumeRole"]
+    assert own.get_component("data_loader") is loader
+    assert own.get_available_services() == Loader().list_available_services("service-2")
+
+
+def test_a_folder_of_models_of_the_users_has_its_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = tmp_path / "ours" / "2026-01-01" / "service-2.json"
+    model.parent.mkdir(parents=True)
+    model.write_text(json.dumps({"metadata": {}, "operations": {}, "shapes": {}}), encoding="utf-8")
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
 
-    assert str(tmp_path) in botocore_session().get_component("data_loader").search_paths
+    assert botocore_session().get_service_model("ours").operation_names == []
 
 
 def test_an_unknown_service_is_told_with_those_that_are_known() -> None:

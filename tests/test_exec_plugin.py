@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -117,7 +118,7 @@ def test_an_error_does_not_go_to_stdout_where_stderr_is_closed(arguments: tuple[
     assert done.stdout == ""
 
 
-def test_who_calls_it_from_python_keeps_their_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_calls_it_from_python_keeps_their_stdout_and_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     before = os.fstat(1)
@@ -127,6 +128,7 @@ def test_who_calls_it_from_python_keeps_their_stdout(monkeypatch: pytest.MonkeyP
 
     assert_one_credential(out.getvalue())
     assert os.fstat(1) == before
+    assert gc.isenabled()
 
 
 # --- stdin

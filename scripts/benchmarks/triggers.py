@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 warnings.simplefilter("ignore")
 ROLE = "arn:aws:iam::222222222222:role/cross-account-role"
-SECONDS = 20.0  # that a row watches
+SECONDS = 20.0  # that a row watches, or the time between two looks at a pod where that is longer
 POLL = 2  # seconds between two looks at one pod; more for so many that no API server would bear it
 MANY, SELDOM = 2000, 40
 
@@ -138,7 +138,8 @@ async def watched(whose: str, pods: int, place: dict[str, str], mark: Callable[[
     mark()
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ticker = asyncio.create_task(late(lateness))
-    await asyncio.sleep(SECONDS)
+    watching = max(SECONDS, poll_of(pods))
+    await asyncio.sleep(watching)
     ticker.cancel()
     failed = [task for task in tasks if task.done()]
     if failed:
@@ -147,7 +148,8 @@ async def watched(whose: str, pods: int, place: dict[str, str], mark: Callable[[
     cpu = sum(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
               for after, before in zip(spent, (own, children), strict=True))  # fmt: skip
     lateness.sort()
-    return {"cpu": cpu, "late": lateness[int(len(lateness) * 0.99)] * 1000,
+    return {"due": round(pods * watching / poll_of(pods)), "cpu": cpu,
+            "late": lateness[int(len(lateness) * 0.99)] * 1000,
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 
 from eks_cross_account import RoleHop, verify_token
@@ -172,6 +173,39 @@ def test_a_session_factory_of_ones_own_is_used(
     connection("c", extra={"role_arn": ROLE})
 
     assert signer(target()) == SESSION + "factory"
+
+
+def test_the_session_of_a_factory_of_ones_own_lists_services_as_before(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3  # noqa: PLC0415 - as the provider does
+
+    own = boto3.Session(region_name="eu-west-1")
+
+    class Factory(base_aws.BaseSessionFactory):  # type: ignore[misc]
+        @property
+        def basic_session(self) -> Any:
+            return own
+
+    monkeypatch.setattr(base_aws, "SessionFactory", Factory)
+    connection("c", extra={"role_arn": ROLE})
+
+    assert signer(target()) == SESSION + "airflow_c"
+    assert isinstance(own.get_available_services(), list)
+
+
+def test_the_folders_of_all_services_are_not_looked_through(
+    eks_sandbox: Sandbox, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the provider's session nor by ours."""
+    monkeypatch.setattr(Loader, "list_available_services", lambda *_: pytest.fail("all services were looked for"))
+    connection("c", extra={"role_arn": ROLE})
+    access = access_of(look_up(target()))
+
+    access.provider.get_token()
+    access.cluster()
+
+    assert [it.operation for it in eks_sandbox.requests] == ["sts:AssumeRole", "eks:DescribeCluster"]
 
 
 def test_a_legacy_external_id_is_warned_of_once(

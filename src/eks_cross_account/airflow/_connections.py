@@ -26,10 +26,10 @@ from weakref import WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
-from eks_cross_account._data_files import share_data_files
 from eks_cross_account._discretion import discreet
 from eks_cross_account._flight import Flight, LoopFlight, OfProcess, renew_locks_after_fork
 from eks_cross_account._printable import printable
+from eks_cross_account._services import look_for_one
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
@@ -289,7 +289,8 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
     factory = base_aws.SessionFactory(conn=wrapper, region_name=connected.sts_region, config=_config(wrapper))
     if wrapper.role_arn:
         basic = botocore_session(factory.basic_session)
-        share_data_files(basic)
+        if type(factory) is base_aws.BaseSessionFactory:  # another may hand out a session of the user's
+            look_for_one(basic)
         # old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know
         basic.set_config_variable("sts_regional_endpoints", "regional")
     return factory
