@@ -10,7 +10,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "eks_cross_account"
 ROOMS = (
     "_printable", "errors", "_partitions", "endpoints", "_gourl", "_goyaml", "token", "rules", "identity", "mapping",
-    "_discretion", "_flight", "_services", "credentials", "provider", "sts", "cluster", "kubernetes",
+    "_discretion", "_flight", "_botocore_data", "credentials", "provider", "sts", "cluster", "kubernetes",
     "diagnosis", "airflow", "sandbox", "cli",
 )  # fmt: skip
 PURE = ROOMS[: ROOMS.index("_discretion")]

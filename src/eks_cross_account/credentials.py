@@ -509,14 +509,14 @@ def _botocore_session(session: Any, profile: str | None) -> Any:  # noqa: ANN401
     import botocore.session  # noqa: PLC0415 - heavy, only where AWS is asked
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
 
-    from eks_cross_account._services import look_for_one  # noqa: PLC0415 - it imports botocore
+    from eks_cross_account._botocore_data import read_less  # noqa: PLC0415 - it imports botocore
 
     made = botocore.session.Session(profile=profile)
     try:
         made.get_scoped_config()
     except BotoCoreError as error:  # no such profile, or a file that cannot be read
         raise CredentialsUnavailableError(f"AWS configuration: {_said(error)}") from without_frames(error)
-    look_for_one(made)
+    read_less(made)
     return made
 
 

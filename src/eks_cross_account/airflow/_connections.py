@@ -26,10 +26,10 @@ from weakref import WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from eks_cross_account import endpoints
+from eks_cross_account._botocore_data import read_less
 from eks_cross_account._discretion import discreet
 from eks_cross_account._flight import Flight, LoopFlight, OfProcess, renew_locks_after_fork
 from eks_cross_account._printable import printable
-from eks_cross_account._services import look_for_one
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
@@ -290,7 +290,7 @@ def _factory(connected: Connected) -> Any:  # noqa: ANN401 - the session factory
     if wrapper.role_arn:
         basic = botocore_session(factory.basic_session)
         if type(factory) is base_aws.BaseSessionFactory:  # another may hand out a session of the user's
-            look_for_one(basic)
+            read_less(basic)
         # old botocore takes the global STS endpoint, which no VPC endpoint serves and opt-in regions do not know
         basic.set_config_variable("sts_regional_endpoints", "regional")
     return factory
