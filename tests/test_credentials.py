@@ -211,6 +211,17 @@ def test_no_credentials_at_all_is_said() -> None:
         session_source()()
 
 
+@pytest.mark.parametrize("name", ["access_key", "secret_key", "token"])
+def test_credentials_that_are_no_text_are_refused_by_name_alone(name: str) -> None:
+    session = botocore.session.Session()
+    session.set_credentials(**{"access_key": "ASIAX", "secret_key": "x", "token": "y", name: {"canary": 1}})
+
+    with pytest.raises(CredentialsError, match=f"{name} is no text, but dict") as refused:
+        session_source(session)()
+
+    assert "canary" not in str(refused.value)
+
+
 def test_a_profile_whose_role_is_refused_says_so(
     eks_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

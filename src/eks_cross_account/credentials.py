@@ -357,6 +357,10 @@ def freeze(session: Any, *, profile: str | None = None) -> FrozenCredentials:  #
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         where = f"profile {printable(profile)}" if profile else "environment, AWS profile, container or instance role"
         raise CredentialsUnavailableError(f"no AWS credentials were found ({where})")
+    for name in ("access_key", "secret_key", "token"):  # an Airflow connection's may be anything that JSON has
+        value = getattr(frozen, name)
+        if not isinstance(value, str | None):
+            raise CredentialsError(f"the AWS credentials cannot be used: {name} is no text, but {type(value).__name__}")
     # _expiry_time is private, and the only place where botocore keeps it: absent means "do not know"
     expiration = getattr(credentials, "_expiry_time", None)
     return FrozenCredentials(frozen.access_key, frozen.secret_key, frozen.token, expiration)

@@ -22,17 +22,21 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from eks_cross_account import RoleHop, verify_token
 from eks_cross_account.airflow import CrossAccountEksHook, _connections
 from eks_cross_account.airflow._connections import ConnectionMissingError, access_of, look_up
 from eks_cross_account.airflow._seams import base_aws
 from eks_cross_account.airflow._target import Target
+from eks_cross_account.airflow.check import report_of
 from eks_cross_account.errors import (
     AssumeRoleError,
     ClusterError,
     CredentialsError,
     CredentialsUnavailableError,
+    EksTokenError,
     StsUnavailableError,
     UnknownRegionError,
 )
@@ -219,6 +223,59 @@ def test_a_legacy_external_id_is_warned_of_once(
 
     said = [record.getMessage() for record in caplog.records if "external_id" in record.getMessage()]
     assert len([text for text in said if "is sent" in text]) <= 1  # amazon 8 says it in its own words
+
+
+EXTRAS = [
+    "role_arn", "region_name", "external_id", "assume_role_kwargs", "assume_role_method", "session_kwargs", "verify",
+    "config_kwargs", "service_config", "endpoint_url", "profile_name", "aws_account_id", "aws_iam_role",
+    "aws_access_key_id", "aws_session_token", "assume_role_with_saml", "assume_role_with_web_identity_federation",
+    "assume_role_with_web_identity_token_file",
+]  # fmt: skip
+WORDS = st.text(max_size=20) | st.sampled_from([ROLE, "eu-west-1", "assume_role", "file", "\x1b[2J", "a" * 5000])
+NAMES = WORDS | st.sampled_from(["ExternalId", "DurationSeconds", "Tags", "Policy", "retries", "sts", "endpoint_url"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.sampled_from(EXTRAS), VALUES, max_size=4), st.sampled_from([{}, {"role_arn": ROLE}]))
+@example(extra={"config_kwargs": []}, role={"role_arn": ROLE})
+@example(extra={"config_kwargs": {"": None}}, role={"role_arn": ROLE})
+@example(extra={"assume_role_method": None}, role={"role_arn": ROLE})
+@example(extra={"assume_role_kwargs": [{}]}, role={"role_arn": ROLE})
+@example(extra={"assume_role_kwargs": {"Tags": [{}]}}, role={"role_arn": ROLE})
+@example(extra={"service_config": None}, role={})
+@example(extra={"endpoint_url": [1]}, role={"role_arn": ROLE})
+@example(extra={"aws_access_key_id": {"a": 1}}, role={})
+def test_whatever_an_extra_holds_errors_are_ours(
+    eks_sandbox: Sandbox, connection: Any, extra: dict[str, Any], role: dict[str, str]
+) -> None:
+    """In the task and in its check, which says what is wrong; the secret is in neither."""
+    connection("c", extra={"aws_secret_access_key": "canary", **role, **extra})
+
+    try:
+        access = access_of(look_up(target()))
+        access.provider.get_token()
+        access.cluster()
+        said = ""
+    except EksTokenError as error:
+        said = str(error)
+    report = report_of(target(), timeout=3)
+
+    assert "canary" not in said + report.to_text() + report.to_json()
+
+
+def test_an_extra_that_the_provider_stumbles_at_is_a_finding(eks_sandbox: Sandbox, connection: Any) -> None:
+    connection("c", extra={"role_arn": ROLE, "config_kwargs": ["retries"]})
+
+    report = report_of(target())
+
+    assert report.root_cause == "connection-unusable"
+    assert "connection c cannot be used: " in report.findings[0].summary
+    assert eks_sandbox.requests == []
 
 
 def test_a_connection_that_is_not_defined_signs_nothing(eks_sandbox: Sandbox) -> None:

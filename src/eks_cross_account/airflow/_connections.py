@@ -29,7 +29,7 @@ from eks_cross_account import endpoints
 from eks_cross_account._botocore_data import read_less
 from eks_cross_account._discretion import discreet
 from eks_cross_account._flight import Flight, LoopFlight, OfProcess, renew_locks_after_fork
-from eks_cross_account._printable import printable
+from eks_cross_account._printable import printable, printable_line, without_secrets
 from eks_cross_account.airflow._seams import AirflowNotFoundException, AwsConnectionWrapper, BaseHook, base_aws
 from eks_cross_account.cluster import Cluster, describe_cluster
 from eks_cross_account.credentials import (
@@ -132,12 +132,23 @@ class Connected:
 
 
 def look_up(target: Target, *, get_connection: Callable[[str], Any] | None = None) -> Connected:
-    """Ask Airflow for the connection. Raises ConnectionMissingError, UnknownRegionError; what the provider refuses.
+    """Ask Airflow for the connection. Raises ConnectionMissingError, UnknownRegionError, CredentialsError.
 
     ``get_connection``: whom to ask; a task asks BaseHook.
     """
     connection = _connection(target.aws_conn_id, get_connection or BaseHook.get_connection)
+    try:
+        return _connected(target, connection)
+    except EksTokenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the provider stumbles at in an extra of other types
+        raise _unusable(f"connection {target.aws_conn_id}", error) from without_frames(error)
+
+
+def _connected(target: Target, connection: Any) -> Connected:  # noqa: ANN401 - Airflow's, or None
     wrapper = AwsConnectionWrapper(conn=connection)
+    if not isinstance(wrapper.assume_role_kwargs, dict):
+        raise CredentialsError(f"connection {target.aws_conn_id} cannot be used: assume_role_kwargs is no JSON object")
     _take_legacy_external_id(wrapper)
     region, region_from = _region(target, wrapper)
     sts_region = _sts_region(region, wrapper)
@@ -336,7 +347,12 @@ def _translated(error: Exception, connected: Connected) -> EksTokenError:
         return StsUnavailableError(f"{connected.label}: no answer from AWS: {error}")
     if isinstance(error, BotoCoreError):  # no credentials to begin with, no such profile, a container without a role
         return CredentialsUnavailableError(f"{connected.label}: {error}")
-    return CredentialsError(f"{connected.label} cannot be used: {type(error).__name__}: {error}")
+    return _unusable(connected.label, error)
+
+
+def _unusable(label: str, error: Exception) -> CredentialsError:
+    said = printable_line(without_secrets(str(error)))
+    return CredentialsError(f"{label} cannot be used: {type(error).__name__}: {said}")
 
 
 def _named_role(wrapper: Any) -> RoleHop | None:  # noqa: ANN401 - as above
@@ -358,9 +374,12 @@ def connection_hop(wrapper: Any) -> RoleHop | None:  # noqa: ANN401 - as above
     if set(options) - {*_HOP_FIELDS, "Tags"}:
         return None
     values = {field: options[name] for name, field in _HOP_FIELDS.items() if name in options}
-    tags = {str(tag["Key"]): str(tag["Value"]) for tag in options.get("Tags", ())}
     values.setdefault("session_name", _session_name(wrapper.conn_id))
-    return RoleHop(wrapper.role_arn, tags=tags, **values)
+    try:
+        tags = {str(tag["Key"]): str(tag["Value"]) for tag in options.get("Tags", ())}
+        return RoleHop(wrapper.role_arn, tags=tags, **values)
+    except (KeyError, TypeError):  # values of other types, which botocore will name
+        return None
 
 
 def _name_default_chain(connected: Connected, credentials: FrozenCredentials) -> None:
@@ -407,8 +426,11 @@ class ConnectionSession:
 
     def create_client(self, service: str, **options: Any) -> Any:  # noqa: ANN401 - botocore's
         """A client with the connection's endpoint (for STS never the global endpoint_url) and verify."""
-        options.setdefault("endpoint_url", _endpoint_url(self._wrapper, service))
-        return self._base().create_client(service, verify=self._wrapper.verify, **options)
+        try:
+            options.setdefault("endpoint_url", _endpoint_url(self._wrapper, service))
+            return self._base().create_client(service, verify=self._wrapper.verify, **options)
+        except (AttributeError, TypeError) as error:  # a value of another type than the provider or botocore takes
+            raise _unusable(f"connection {self._wrapper.conn_id}", error) from without_frames(error)
 
     def _base(self) -> Any:  # noqa: ANN401 - a botocore session
         return botocore_session(profile=self._wrapper.profile_name)

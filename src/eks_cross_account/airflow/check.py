@@ -27,7 +27,7 @@ from eks_cross_account.diagnosis import TIMEOUT, Finding, Remedy, Report, ask_ow
 from eks_cross_account.diagnosis._compare import changes, read_report
 from eks_cross_account.diagnosis._permission_probes import Wanted
 from eks_cross_account.diagnosis.needs import required_permissions
-from eks_cross_account.errors import EksTokenError
+from eks_cross_account.errors import CredentialsError, EksTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -159,6 +159,8 @@ def report_of(
         remedy = Remedy("define the connection in a place that workers and triggerers see, or mend its id")
         missing = Finding("connection-missing", "FAIL", "inferred", "connection", str(error), remedy=remedy)
         return Report(target.cluster_name, target.region or "unknown", (missing,))
+    except CredentialsError as error:
+        return Report(target.cluster_name, target.region or "unknown", (_unusable(error),))
     named = Finding("connection", "PASS", "inferred", "connection", connected.label)
     with discreet():
         asked = _ask_aws(connected, other_side, wanted, timeout)
@@ -168,11 +170,11 @@ def report_of(
 
 def _ask_aws(connected: Connected, other_side: bytes | None, wanted: Wanted | None, timeout: float) -> Report:
     """Credentials, hops, cluster, token, identity; the connection's own role as the first hop, where it can be one."""
-    own = connection_hop(connected.wrapper)
-    session = base_session if own is not None or not connected.wrapper.role_arn else role_session
-    hops = (*((own,) if own is not None else ()), *connected.hops)
-    credentials = cache(lambda: session(connected).get_credentials())
     try:
+        own = connection_hop(connected.wrapper)
+        session = base_session if own is not None or not connected.wrapper.role_arn else role_session
+        hops = (*((own,) if own is not None else ()), *connected.hops)
+        credentials = cache(lambda: session(connected).get_credentials())
         return diagnose(
             cluster_name=connected.target.cluster_name,
             region=connected.region,
@@ -184,8 +186,12 @@ def _ask_aws(connected: Connected, other_side: bytes | None, wanted: Wanted | No
             timeout=timeout,
         )
     except EksTokenError as error:  # the connection's own session could not be made
-        broken = Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
-        return Report(connected.target.cluster_name, f"{connected.region} ({connected.region_from})", (broken,))
+        where = f"{connected.region} ({connected.region_from})"
+        return Report(connected.target.cluster_name, where, (_unusable(error),))
+
+
+def _unusable(error: EksTokenError) -> Finding:
+    return Finding("connection-unusable", "FAIL", "aws", "connection", str(error), retry=error.retryable)
 
 
 def _failure(report: Report) -> Failure | None:
