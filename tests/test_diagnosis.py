@@ -171,6 +171,36 @@ def test_a_profile_that_does_not_exist() -> None:
     assert states(check(region="eu-west-1", profile="nobody")) == [("credentials-missing", "FAIL")]
 
 
+@pytest.mark.parametrize(("name", "value"), [("AWS_RETRY_MODE", "x"), ("AWS_MAX_ATTEMPTS", "many")])
+def test_a_configuration_that_makes_no_client_is_no_trouble_with_the_way_to_sts(
+    eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    found = root(check())
+
+    assert found.id == "credentials-missing"
+    assert "AWS configuration: no client for STS: " in found.summary
+    assert value in found.summary
+    assert found.remedy is not None
+    assert found.remedy.text == "mend what is named above, in the environment or in AWS's configuration file"
+    assert "sts:AssumeRole" not in {request.operation for request in eks_sandbox.requests}
+
+
+def test_a_configuration_that_makes_no_client_for_eks_says_what_to_mend(
+    eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_RETRY_MODE", "x")
+
+    found = next(finding for finding in check(role_arn=None).findings if finding.id == "cluster-unknown")
+
+    assert "AWS configuration: no client for EKS: " in found.summary
+    assert found.remedy is not None
+    assert found.remedy.text == "mend what is named above, in the environment or in AWS's configuration file"
+    assert not found.retry
+    assert "eks:DescribeCluster" not in {request.operation for request in eks_sandbox.requests}
+
+
 def test_credentials_that_aws_does_not_know(eks_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLEEXAMPLE01")
 

@@ -285,6 +285,16 @@ def test_no_redirect_of_sts_is_followed(aws: Answering) -> None:
         assert (aws.asked, elsewhere.asked) == (1, 0)
 
 
+def test_a_configuration_that_makes_no_client_of_iam_is_not_checked() -> None:
+    session = botocore.session.Session()
+    session.set_config_variable("retry_mode", "x")
+
+    found = get_role(ROLE, CREDENTIALS, "222222222222", region=REGION, session=session, timeout=2)
+
+    assert isinstance(found, NotChecked)
+    assert "AWS configuration: no client for IAM: " in found.why
+
+
 @pytest.mark.parametrize("body", [b"", b"<html/>", b"<GetRoleResponse/>", b"<a", b"{}", b"<a>" * 100_000])
 def test_what_is_no_answer_of_iam_is_not_checked(aws: Answering, body: bytes) -> None:
     aws.answer(body, 200, Content_Type="text/xml")

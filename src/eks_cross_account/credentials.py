@@ -402,20 +402,26 @@ def client(
 
     ``timeout``: about so many seconds in all, over what the session says; two tries share them.
     For STS always a regional endpoint: old botocore would take the global one, whose session
-    tokens opt-in regions refuse.
+    tokens opt-in regions refuse. Raises CredentialsUnavailableError for a configuration that botocore refuses.
     """
     from botocore.config import Config  # noqa: PLC0415 - heavy, only where AWS is asked
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
 
-    config = brief_config(session, session.get_default_client_config())
-    if timeout is not None:
-        connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
-        config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))
     keys = {
         "aws_access_key_id": credentials.access_key,
         "aws_secret_access_key": credentials.secret_key,
         "aws_session_token": credentials.token,
     }
-    made = session.create_client(service, region_name=region, config=config, **keys)
+    try:
+        config = brief_config(session, session.get_default_client_config())
+        if timeout is not None:
+            connect, read = min(CONNECT_TIMEOUT, timeout * 0.15), min(READ_TIMEOUT, timeout * 0.35)
+            config = config.merge(Config(connect_timeout=connect, read_timeout=read, retries={"total_max_attempts": 2}))
+        made = session.create_client(service, region_name=region, config=config, **keys)
+    except (BotoCoreError, ValueError) as error:  # nobody was asked yet
+        raise CredentialsUnavailableError(
+            f"AWS configuration: no client for {service.upper()}: {_said(error)}"
+        ) from without_frames(error)
     if service == "sts" and made.meta.endpoint_url == f"https://{endpoints.GLOBAL_STS_HOST}":
         url = f"https://{endpoints.sts_host(region)}"
         made = session.create_client(service, region_name=region, config=config, endpoint_url=url, **keys)

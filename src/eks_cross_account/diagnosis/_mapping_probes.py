@@ -18,7 +18,7 @@ from eks_cross_account.cluster import (
     associated_policies,
 )
 from eks_cross_account.credentials import UnreadableAnswerError, asked, client
-from eks_cross_account.errors import ClusterError, EksTokenError, InvalidArnError
+from eks_cross_account.errors import ClusterError, CredentialsUnavailableError, EksTokenError, InvalidArnError
 from eks_cross_account.identity import canonicalize, parse_arn, strip_path
 from eks_cross_account.mapping import AwsAuth, AwsAuthRow, parse_aws_auth
 
@@ -110,7 +110,7 @@ def get_role(  # noqa: PLR0913 - whose role, as whom, and how to ask
         if code == "NoSuchEntity":
             return None
         return NotChecked(needs) if code in _DENIED else NotChecked(why=f"iam:GetRole: {printable_line(code)}")
-    except (BotoCoreError, ValueError, RuntimeError) as error:
+    except (CredentialsUnavailableError, BotoCoreError, ValueError, RuntimeError) as error:
         return NotChecked(why=f"no answer from IAM: {printable_message(str(error))}")
     return RoleEvidence(printable_line(role["Arn"]), printable_line(role.get("RoleId") or ""), role.get("CreateDate"))
 

@@ -47,6 +47,7 @@ _DISABLED = "RegionDisabledException"
 _CODE_CAUSES = {**dict.fromkeys((*_EXPIRED, *_UNKNOWN_KEY), "U11"), _DISABLED: "U13"}
 _SIGNATURE = "check the secret access key and this machine's clock (NTP)"
 _UNKNOWN_REGION = "check the region's name (--region); if AWS has it, take a release of this package that knows it"
+_CONFIGURATION = "mend what is named above, in the environment or in AWS's configuration file"
 _NO_WAY_TO_EKS = "check route, proxy (HTTPS_PROXY) and CA (AWS_CA_BUNDLE) from here to EKS, and the region's name"
 _REGION_DISABLED = "switch STS on for this region in the caller's account, or use another"
 # Title of a check -> what its FAIL explains, though it shows earlier in the chain: a 401 by the mapping
@@ -306,9 +307,13 @@ def _check_cluster(evidence: Evidence) -> Iterator[Finding]:
             owner=account_of(_last_arn(evidence)),
         )
     elif problem is not None:
-        silent = problem.retryable and isinstance(problem, ClusterError) and not problem.code
-        yield Finding("cluster-unknown", "UNKNOWN", "aws", "cluster", str(problem),
-                      remedy=Remedy(_NO_WAY_TO_EKS) if silent else None, retry=problem.retryable)  # fmt: skip
+        remedy = None
+        if isinstance(problem, CredentialsUnavailableError):
+            remedy = Remedy(_CONFIGURATION)
+        elif problem.retryable and isinstance(problem, ClusterError) and not problem.code:
+            remedy = Remedy(_NO_WAY_TO_EKS)
+        yield Finding("cluster-unknown", "UNKNOWN", "aws", "cluster", str(problem), remedy=remedy,
+                      retry=problem.retryable)  # fmt: skip
 
 
 def _check_token(evidence: Evidence) -> Iterator[Finding]:
@@ -413,6 +418,9 @@ def _sts_problem(problem: EksTokenError, title: str, what: str) -> Finding:
         return Finding("sts-unreachable", "UNKNOWN", "aws", title, summary, remedy=remedy, retry=True)
     if isinstance(problem, InvalidTokenError) and problem.violations:
         return _violation(title, problem.violations)
+    if isinstance(problem, CredentialsUnavailableError):
+        summary = f"{what}: {problem}"
+        return Finding("credentials-missing", "FAIL", "inferred", title, summary, remedy=Remedy(_CONFIGURATION))
     if isinstance(problem, CredentialsError):
         remedy = Remedy("give this process whole credentials: key id, secret key, and the session token of a session")
         return Finding("credentials-invalid", "FAIL", "token", title, f"{what}: {problem}", remedy=remedy,
