@@ -930,9 +930,20 @@ def test_every_kind_of_source_is_taken() -> None:
         assert provider_of(given_).get_token().value.startswith("k8s-aws-v1.")
 
 
+def test_credentials_that_a_source_keeps_are_not_taken_again_after_a_refusal(clock: Clock) -> None:
+    source = Source(clock)
+    provider = provider_of(KeptSource(source), clock)
+    refused = provider.get_token()
+    clock.advance(2 * MINUTE)
+
+    provider.invalidate(refused)
+
+    assert (key_of(refused), key_of(provider.get_token())) == ("ASIASESSION00001", "ASIASESSION00002")
+
+
 @pytest.mark.parametrize("given_", [None, "arn", 7, {"access_key": "x"}])
 def test_what_is_no_source_is_refused(given_: Any) -> None:
-    with pytest.raises(TypeError, match="a source is a function"):
+    with pytest.raises(TypeError, match=f"a source is a function.*, not {type(given_).__name__}$"):
         provider_of(given_)
 
 

@@ -150,6 +150,15 @@ def test_get_token_signs_with_the_session_that_it_is_given(monkeypatch: pytest.M
     assert decode_token(token.value).access_key_id == "ASIAOFTHESESSION"
 
 
+def test_get_token_assumes_roles_by_the_settings_of_the_session_that_it_is_given() -> None:
+    session = botocore.session.Session()
+    session.set_credentials("ASIAOFTHESESSION", "s", "t")
+    session.set_config_variable("retry_mode", "x")
+
+    with pytest.raises(CredentialsUnavailableError, match="no client for STS"):
+        get_token(cluster_name="c", region="eu-west-1", session=session, role_arn="arn:aws:iam::222222222222:role/r")
+
+
 def test_a_session_and_a_profile_are_one_too_many() -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared
         get_token(cluster_name="c", region="eu-west-1", session=botocore.session.Session(), profile="p")
