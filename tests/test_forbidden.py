@@ -186,6 +186,7 @@ DELETED_DENIAL = listed(verb="delete", name="p1")
          [replace(CREATED, reason="no policy")]),
         (json.dumps({**event(), "more": event(LISTED)}), [CREATED, listed()]),  # one in another: the message alone
         (json.dumps(["auditID", {"m": ["no auditID", 5, json.dumps(event())]}]), [CREATED]),
+        (json.dumps(event(impersonatedUser={"username": "eve"})), [listed("eve", verb="create", name="p1")]),
         (json.dumps(event(annotations={})), [Denial("other", ARN, "create", "pods", None, "", "data", "p1", "namespace")]),
         (json.dumps(event(f'admission webhook "w" denied the request: {DELETED}', objectRef={"resource": "nodes", "name": "n"})),
          [Denial("webhook", ARN, "create", "nodes", None, "", None, "n", "cluster", f'admission webhook "w" denied the request: {DELETED}'), DELETED_DENIAL]),
